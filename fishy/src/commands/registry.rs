@@ -1,0 +1,48 @@
+//! `fishy registry …`: one file a family of commands.
+
+mod deletion;
+mod history;
+mod served;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use fishy_core::time::parse_ms;
+
+/// `fishy registry …`
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// What happened to a model: who changed aliases, tags and stages, when, from what to what, and why; newest first.
+    History(history::History),
+    /// Lets an alias name again what it named at a time; a protected one needs the promotion gate for that.
+    Rollback(history::Rollback),
+    /// Which version served at a time: the last prediction up to then, for a pen for example, and the revision in force.
+    Served(served::Served),
+    /// Deletes for good what was deleted long enough ago, with its files. What something refers to, or what is held, stays.
+    Gc(deletion::Gc),
+    /// Holds something back from being deleted for good.
+    Hold(deletion::Held),
+    /// Ends a hold.
+    Release(deletion::Held),
+    /// What is held.
+    Holds(deletion::Holds),
+}
+
+impl What {
+    /// Runs the command.
+    pub async fn run(self) -> Result<()> {
+        match self {
+            Self::History(history) => history.run().await,
+            Self::Rollback(rollback) => rollback.run().await,
+            Self::Served(served) => served.run().await,
+            Self::Gc(gc) => gc.run().await,
+            Self::Hold(held) => held.hold().await,
+            Self::Release(held) => held.release().await,
+            Self::Holds(holds) => holds.run().await,
+        }
+    }
+}
+
+/// A time as a person writes it.
+fn time(text: &str) -> Result<i64> {
+    parse_ms(text).with_context(|| format!("{text:?} is no time: use 2024-05-12 or 2024-05-12T14:03:00Z"))
+}

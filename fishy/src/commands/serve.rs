@@ -1,0 +1,35 @@
+use anyhow::{Context, Result};
+use fishy_config::Config;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::compose;
+use crate::services::Service;
+
+/// Runs services until a signal.
+pub async fn run(config: &Config, services: &[Service]) -> Result<()> {
+    let mut services = services.to_vec();
+    services.sort();
+    services.dedup();
+    let process = compose::start(config, &services).await?;
+    let url = compose::local_url(process.address);
+    let names: Vec<_> = services.iter().map(|service| service.name()).collect();
+    tracing::info!(%url, services = names.join(","), data_dir = config.storage.data_dir, "fishy is up");
+    if services.len() == Service::ALL.len() {
+        eprintln!("fishy is up at {url}");
+        eprintln!("  MLflow       export MLFLOW_TRACKING_URI={url}");
+        if !config.registry.mlflow_ui.is_empty() {
+            eprintln!("  MLflow's UI  {url}/mlflow");
+        }
+        eprintln!("  inference    {url}/v2");
+        eprintln!("  health       {url}/ready   metrics {url}/metrics");
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result.context("cannot listen for signals")?,
+    }
+    tracing::info!("stopping: open requests end, then the services");
+    process.shutdown().await?;
+    tracing::info!("stopped");
+    Ok(())
+}

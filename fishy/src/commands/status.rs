@@ -1,0 +1,71 @@
+use anyhow::Result;
+use clap::Args;
+use fishy_contracts::monitoring::MonitorStatus;
+use fishy_core::time::rfc3339;
+use serde_json::json;
+
+use super::OutputArguments;
+use super::client::Server;
+use super::deploy::deployments;
+use crate::output::{self, Output, table};
+
+/// `fishy status`
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+impl Status {
+    /// Runs the command.
+    pub async fn run(self) -> Result<()> {
+        let problems = self.server.problems().await?;
+        let deployed = self.server.deployment()?.list().await.map(|list| list.items).unwrap_or_default();
+        let monitors = self.server.monitoring()?.list().await.map(|list| list.items).unwrap_or_default();
+        if self.output.output == Output::Json {
+            let problems: Vec<_> =
+                problems.iter().map(|(part, problem)| json!({"part": part, "problem": problem})).collect();
+            return output::json(&json!({"problems": problems, "deployments": deployed, "monitors": monitors}));
+        }
+        if problems.is_empty() {
+            println!("ready");
+        }
+        for (part, problem) in &problems {
+            println!("{part}: {problem}");
+        }
+        println!("\n{}\n\n{}", deployments(&deployed), monitors_table(&monitors));
+        Ok(())
+    }
+}
+
+/// Monitors as a table.
+pub fn monitors_table(monitors: &[MonitorStatus]) -> comfy_table::Table {
+    let mut rows = table(&[
+        "monitor",
+        "seen up to",
+        "predictions",
+        "labels",
+        "champion",
+        "error",
+        "baseline",
+        "faults",
+        "triggers",
+    ]);
+    let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    for one in monitors {
+        rows.add_row([
+            one.spec.name.clone(),
+            rfc3339(one.watermark_ms),
+            one.predictions.to_string(),
+            one.labels.to_string(),
+            one.champion_version.clone().unwrap_or_else(|| "-".to_owned()),
+            figure(one.rolling_error),
+            figure(one.baseline_error),
+            one.open_faults.len().to_string(),
+            one.triggers.to_string(),
+        ]);
+    }
+    rows
+}

@@ -1,0 +1,10 @@
+//! Whole programs: the binary as a person runs it, and as a cluster runs it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod it {
+    pub mod cluster;
+    pub mod command_line;
+    pub mod registry;
+    pub mod replay;
+    pub mod rig;
+}

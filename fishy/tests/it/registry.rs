@@ -1,0 +1,110 @@
+//! The commands of the registry against a server.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use super::rig::{fishy, run};
+
+struct Server {
+    child: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = fishy()
+            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let url = lines.find_map(|line| line.strip_prefix("fishy is up at ").map(str::to_owned)).unwrap();
+        // What it says later must have somewhere to go.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, _folder: folder }
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let url = format!("{}/api/2.0/mlflow/{path}", self.url);
+        let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    }
+
+    /// Runs a command; what it printed as JSON.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = run(&[arguments, &["--output", "json", "--url", &self.url]].concat());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = run(&[arguments, &["--url", &self.url]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_rollback_holds_and_deletion_for_good() {
+    let server = Server::start();
+    let experiment = server.post("experiments/create", json!({"name": "e"})).await;
+    let experiment = experiment["experiment_id"].as_str().unwrap();
+    let made = server.post("runs/create", json!({"experiment_id": experiment, "start_time": 5})).await;
+    let registered = made["run"]["info"]["run_id"].as_str().unwrap();
+    server.post("registered-models/create", json!({"name": "oxygen"})).await;
+    for _ in 0..2 {
+        let version = json!({"name": "oxygen", "source": format!("runs:/{registered}/m"), "run_id": registered});
+        server.post("model-versions/create", version).await;
+    }
+    server.post("registered-models/alias", json!({"name": "oxygen", "alias": "champion", "version": "1"})).await;
+    let history = server.json(&["registry", "history", "oxygen@champion"]);
+    let first_ms = history[0]["time_ms"].as_i64().unwrap();
+    server.post("registered-models/alias", json!({"name": "oxygen", "alias": "champion", "version": "2"})).await;
+    let to = first_ms.to_string();
+    let reason = ["--reason", "it drifts"];
+    let rolled = server.json(&[&["registry", "rollback", "oxygen@champion", "--to", &to][..], &reason].concat());
+    assert_eq!((&rolled["from"], &rolled["to"], &rolled["is_moved"]), (&json!("2"), &json!("1"), &json!(true)));
+    let printed = server.text(&["registry", "history", "oxygen", "--kind", "alias"]);
+    assert!(printed.contains("alias champion") && printed.contains("it drifts"), "{printed}");
+    let refused =
+        run(&["registry", "rollback", "oxygen@champion", "--to", "2001-01-01", "--reason", "x", "--url", &server.url]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("named no version"));
+
+    let served = server.json(&["registry", "served", "nobody", "--at", "2024-05-12T14:03", "--label", "pen=7"]);
+    assert_eq!((&served["prediction"], &served["revision"]), (&Value::Null, &Value::Null));
+
+    let made = server.post("runs/create", json!({"experiment_id": experiment, "start_time": 5})).await;
+    let free = made["run"]["info"]["run_id"].as_str().unwrap();
+    for run in [registered, free] {
+        server.post("runs/delete", json!({ "run_id": run })).await;
+    }
+    assert!(
+        server.text(&["registry", "hold", "run", free, "--reason", "case 7"]).contains("is held by user:local-admin")
+    );
+    assert_eq!(server.json(&["registry", "holds"])[0]["reason"], "case 7");
+    let report = server.json(&["registry", "gc"]);
+    assert_eq!((report["purged"].as_array().unwrap().len(), report["kept"].as_array().unwrap().len()), (0, 2));
+    server.text(&["registry", "release", "run", free, "--reason", "closed"]);
+    assert_eq!(server.json(&["registry", "gc", "--older-than", "1d"])["purged"], json!([]), "it was deleted just now");
+    let dry = server.json(&["registry", "gc", "--dry-run"]);
+    assert_eq!(dry["purged"][0]["id"], free);
+    let printed = server.text(&["registry", "gc"]);
+    assert!(printed.contains("gone") && printed.contains("version 1 of the registered model oxygen"), "{printed}");
+    assert_eq!(server.json(&["registry", "gc"])["purged"], json!([]));
+}

@@ -1,0 +1,239 @@
+//! The connection to the broker: one task keeps it, everybody else borrows what is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fishy_core::{Env, Error, Result};
+use futures::StreamExt;
+use lapin::options::{
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Names, lost, table, text};
+use crate::BusOptions;
+use crate::handling::Backoff;
+
+/// For a whole handshake with its declarations, and for a confirm.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Seconds; the broker and we give up a silent connection after twice that.
+const HEARTBEAT: u16 = 10;
+/// A second look at the state, in case that no event told of a loss.
+const LOOK: Duration = Duration::from_secs(1);
+
+const PERSISTENT: u8 = 2;
+
+/// A connection that was good when last looked at.
+pub(crate) struct Live {
+    pub connection: Connection,
+    publisher: Channel,
+    /// Says that it does not work: whoever notices it first says so to all others.
+    pub broken: CancellationToken,
+}
+
+impl Live {
+    /// Waits for an answer of the broker as long as the connection lives and not for too long: what was asked on a
+    /// connection that is being lost may never be answered.
+    pub async fn answer<T>(&self, asked: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            () = self.broken.cancelled() => Err(Error::unavailable("the connection to RabbitMQ was lost")),
+            answer = timeout(LIMIT, asked) => answer.map_err(|_| {
+                self.broken.cancel();
+                Error::unavailable("RabbitMQ did not answer in time")
+            }),
+        }
+    }
+}
+
+/// One message to publish.
+pub(crate) struct Message<'a> {
+    pub exchange: ShortString,
+    pub routing_key: ShortString,
+    pub body: &'a [u8],
+    pub content_type: &'static str,
+    pub id: Option<ShortString>,
+    pub traceparent: Option<String>,
+    /// Whether it is an error that no queue wants it.
+    pub is_mandatory: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Link {
+    live: watch::Receiver<Option<Arc<Live>>>,
+    closing: CancellationToken,
+    keeper: TaskTracker,
+}
+
+impl Link {
+    pub async fn start(url: &str, names: Names, options: &BusOptions, env: &Env) -> Result<Self> {
+        // The URL may hold a password: it is not repeated.
+        let mut uri: AMQPUri = url.parse().map_err(|error: String| {
+            Error::invalid("not an AMQP URL: it has the form amqp://user:password@host:port/vhost").with_source(error)
+        })?;
+        if uri.scheme == AMQPScheme::AMQPS {
+            // An error means that the process has chosen a provider already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        uri.query.connection_timeout.get_or_insert(LIMIT.as_millis() as u64);
+        let (sender, live) = watch::channel(None);
+        let keeper = Keeper {
+            uri,
+            name: format!("{}-{}", options.prefix, env.new_id()),
+            names,
+            backoff: Backoff::new(options),
+            options: options.clone(),
+            live: sender,
+            closing: CancellationToken::new(),
+        };
+        let link = Self { live, closing: keeper.closing.clone(), keeper: TaskTracker::new() };
+        let (tried, first_try) = tokio::sync::oneshot::channel();
+        link.keeper.spawn(keeper.run(tried));
+        let _ = first_try.await;
+        Ok(link)
+    }
+
+    /// The connection, if there is one now.
+    pub fn live(&self) -> Option<Arc<Live>> {
+        self.live.borrow().clone()
+    }
+
+    /// Waits for a connection; none when `stopping` comes first.
+    pub async fn wait(&self, stopping: &CancellationToken) -> Option<Arc<Live>> {
+        let mut live = self.live.clone();
+        tokio::select! {
+            () = stopping.cancelled() => None,
+            found = live.wait_for(Option::is_some) => found.ok().and_then(|live| live.clone()),
+        }
+    }
+
+    pub async fn publish(&self, message: Message<'_>) -> Result<()> {
+        let live = self.live().ok_or_else(|| Error::unavailable("RabbitMQ is not connected"))?;
+        let mut properties =
+            BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type(message.content_type.into());
+        if let Some(id) = message.id {
+            properties = properties.with_message_id(id);
+        }
+        if let Some(traceparent) = &message.traceparent {
+            properties = properties.with_headers(table([("traceparent", text(traceparent))]));
+        }
+        let options = BasicPublishOptions { mandatory: message.is_mandatory, ..BasicPublishOptions::default() };
+        let confirmed = live.answer(async {
+            live.publisher
+                .basic_publish(message.exchange, message.routing_key, options, message.body, properties)
+                .await?
+                .await
+        });
+        match confirmed.await {
+            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(Error::unavailable("no queue of RabbitMQ takes the message")),
+            Ok(Ok(Confirmation::Nack(_) | Confirmation::NotRequested)) => {
+                Err(Error::unavailable("RabbitMQ did not confirm a message"))
+            }
+            Ok(Err(error)) => Err(lost(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.keeper.close();
+        self.keeper.wait().await;
+    }
+}
+
+/// Makes connections and watches them.
+struct Keeper {
+    uri: AMQPUri,
+    name: String,
+    names: Names,
+    options: BusOptions,
+    backoff: Backoff,
+    live: watch::Sender<Option<Arc<Live>>>,
+    closing: CancellationToken,
+}
+
+impl Keeper {
+    async fn run(mut self, tried: tokio::sync::oneshot::Sender<()>) {
+        let mut tried = Some(tried);
+        while !self.closing.is_cancelled() {
+            let opened = tokio::select! {
+                () = self.closing.cancelled() => break,
+                opened = timeout(LIMIT, self.open()) => opened,
+            };
+            match opened.unwrap_or_else(|_| Err(Error::unavailable("RabbitMQ did not answer in time"))) {
+                Ok(live) => {
+                    tracing::info!("connected to RabbitMQ");
+                    metrics::gauge!("fishy_bus_connected").set(1.0);
+                    self.backoff = Backoff::new(&self.options);
+                    self.live.send_replace(Some(Arc::clone(&live)));
+                    tried.take();
+                    self.watch(&live).await;
+                    live.broken.cancel();
+                    self.live.send_replace(None);
+                    metrics::gauge!("fishy_bus_connected").set(0.0);
+                    let bye = live.connection.close(200, "bye".into());
+                    if !matches!(timeout(Duration::from_secs(2), bye).await, Ok(Ok(()))) {
+                        tracing::warn!("the connection to RabbitMQ is lost");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "cannot connect to RabbitMQ, trying again");
+                    tried.take();
+                }
+            }
+            self.backoff.pause(&self.closing).await;
+        }
+    }
+
+    async fn open(&self) -> Result<Arc<Live>> {
+        let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
+        let connection = Connection::connect_uri(self.uri.clone(), properties).await.map_err(lost)?;
+        let publisher = connection.create_channel().await.map_err(lost)?;
+        self.declare(&publisher).await?;
+        publisher.confirm_select(ConfirmSelectOptions::default()).await.map_err(lost)?;
+        Ok(Arc::new(Live { connection, publisher, broken: CancellationToken::new() }))
+    }
+
+    async fn declare(&self, channel: &Channel) -> Result<()> {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let (events, dead) = (self.names.events()?, self.names.dead()?);
+        channel.exchange_declare(events, ExchangeKind::Topic, durable, FieldTable::default()).await.map_err(lost)?;
+        channel
+            .exchange_declare(dead.clone(), ExchangeKind::Fanout, durable, FieldTable::default())
+            .await
+            .map_err(lost)?;
+        let quorum = table([("x-queue-type", text("quorum"))]);
+        channel.queue_declare(dead.clone(), QueueDeclareOptions::durable(), quorum).await.map_err(lost)?;
+        let bind = QueueBindOptions::default();
+        channel.queue_bind(dead.clone(), dead, "".into(), bind, FieldTable::default()).await.map_err(lost)
+    }
+
+    /// Answers when the connection is of no use any more, or the bus closes.
+    async fn watch(&self, live: &Live) {
+        let mut events = std::pin::pin!(live.connection.events_listener());
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.closing.cancelled() => return,
+                () = live.broken.cancelled() => return,
+                event = events.next() => match event {
+                    Some(lapin::Event::Error(error)) => tracing::debug!(error = %error, "RabbitMQ reported an error"),
+                    Some(_) => {}
+                    None => return,
+                },
+                _ = look.tick() => {}
+            }
+            if !live.connection.status().connected() || !live.publisher.status().connected() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+use serde::{Deserialize, Serialize};
+
+/// `[deployment]`: serving, and the log of predictions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deployment {
+    /// The bound of the prediction spool on disk, in bytes, for each deployment service.
+    pub spool_max_bytes: u64,
+    /// What happens when the spool is full.
+    pub spool_when_full: SpoolFull,
+    /// How long records wait at most before they are written as Parquet.
+    pub parquet_flush_ms: u64,
+    /// How often an alias is looked up when no event tells that it moved (a foreign registry sends none).
+    pub registry_poll_ms: u64,
+    /// Requests in flight at most; more are answered 429.
+    pub max_concurrent_predictions: usize,
+    /// The deployments that this process serves; empty: all of them.
+    pub only: Vec<String>,
+}
+
+impl Default for Deployment {
+    fn default() -> Self {
+        Self {
+            spool_max_bytes: 256 * 1024 * 1024,
+            spool_when_full: SpoolFull::DropOldest,
+            parquet_flush_ms: 60_000,
+            registry_poll_ms: 5_000,
+            max_concurrent_predictions: 256,
+            only: Vec::new(),
+        }
+    }
+}
+
+/// What happens to predictions when the spool is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpoolFull {
+    /// The oldest records are dropped, and counted.
+    DropOldest,
+    /// Requests are refused until there is room.
+    Refuse,
+}

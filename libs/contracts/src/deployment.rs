@@ -1,0 +1,155 @@
+//! Model Deployment: deployments, revisions, prediction records.
+
+mod serving;
+mod traffic;
+
+pub use serving::{EngineSettings, GraphOptimization};
+pub use traffic::{CanaryRule, PromoteRequest, Shadow, ShadowReport, Split, TrafficReport, TrafficSpec, VersionReport};
+
+use std::collections::BTreeMap;
+
+use fishy_core::Result;
+use fishy_http::ServiceClient;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{List, segment};
+
+/// What a deployment should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploymentSpec {
+    /// Its name, also the model's name in the Open Inference Protocol.
+    pub name: String,
+    /// `models:/NAME@ALIAS`, which is followed, or `models:/NAME/VERSION`, which is fixed.
+    pub model: String,
+    /// Whether a new revision needs an approved promotion; then the alias is protected.
+    #[serde(default)]
+    pub is_gated: bool,
+}
+
+/// A deployment as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// What it should be.
+    pub spec: DeploymentSpec,
+    /// What it serves now.
+    pub current: Option<Revision>,
+    /// Why it does not serve what it should, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// When it was made (wall clock).
+    pub created_ms: i64,
+}
+
+/// One immutable revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
+    /// 1, 2, 3 …; 0 for a candidate that takes a share of the traffic and is no revision yet.
+    pub number: i64,
+    /// Registered model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 over path and content hash of every served file.
+    pub digest: String,
+    /// Names of the features, in the model's order.
+    pub features: Vec<String>,
+    /// Tags of the model version at the time.
+    pub tags: BTreeMap<String, String>,
+    /// The promotion that let it through, when gated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion_id: Option<String>,
+    /// When it began to serve (wall clock).
+    pub activated_ms: i64,
+}
+
+/// One prediction, as it is logged and streamed: one row of one request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictionRecord {
+    /// UUIDv7 unless the caller brought its own; rows of one request after the first have `…/1`, `…/2`.
+    pub id: String,
+    /// The deployment.
+    pub deployment: String,
+    /// The revision that answered; 0 for a candidate that took a share of the traffic, which `version` names.
+    pub revision: i64,
+    /// The model version that answered.
+    pub version: String,
+    /// Event time: the request's `event_time` parameter, else when it came in.
+    pub time_ms: i64,
+    /// When the request came in (wall clock).
+    pub received_ms: i64,
+    /// Time in the model, in microseconds.
+    pub latency_us: u64,
+    /// Features by name; a missing value is null.
+    pub inputs: BTreeMap<String, Value>,
+    /// Outputs by name.
+    pub outputs: BTreeMap<String, Value>,
+    /// Labels such as farm, pen, camera.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Name of the prediction stream on the bus; a batch is JSON lines of [`PredictionRecord`].
+pub const PREDICTION_STREAM: &str = "predictions";
+
+/// Client of the deployment service's own API.
+#[derive(Clone)]
+pub struct DeploymentClient(pub ServiceClient);
+
+impl DeploymentClient {
+    /// Makes or changes a deployment; answers when its first revision serves, or why it does not.
+    pub async fn apply(&self, spec: &DeploymentSpec) -> Result<Deployment> {
+        self.0.put(&format!("/api/v1/deployments/{}", segment(&spec.name)), spec).await
+    }
+
+    /// One deployment.
+    pub async fn get(&self, name: &str) -> Result<Deployment> {
+        self.0.get(&format!("/api/v1/deployments/{}", segment(name))).await
+    }
+
+    /// All deployments.
+    pub async fn list(&self) -> Result<List<Deployment>> {
+        self.0.get("/api/v1/deployments").await
+    }
+
+    /// Its revisions, newest first.
+    pub async fn revisions(&self, name: &str) -> Result<List<Revision>> {
+        self.0.get(&format!("/api/v1/deployments/{}/revisions", segment(name))).await
+    }
+
+    /// Looks the alias up now and rolls out what it names, if the gate lets it; answers what is served after that.
+    pub async fn refresh(&self, name: &str) -> Result<Deployment> {
+        self.0.post(&format!("/api/v1/deployments/{}/refresh", segment(name)), &()).await
+    }
+
+    /// How its models are run.
+    pub async fn engine(&self, name: &str) -> Result<EngineSettings> {
+        self.0.get(&format!("/api/v1/deployments/{}/engine", segment(name))).await
+    }
+
+    /// Changes how its models are run; answers when the model was loaded anew.
+    pub async fn set_engine(&self, name: &str, settings: &EngineSettings) -> Result<EngineSettings> {
+        self.0.put(&format!("/api/v1/deployments/{}/engine", segment(name)), settings).await
+    }
+
+    /// Where its requests go, and what became of them.
+    pub async fn traffic(&self, name: &str) -> Result<TrafficReport> {
+        self.0.get(&format!("/api/v1/deployments/{}/traffic", segment(name))).await
+    }
+
+    /// Splits or mirrors its requests; an empty specification ends that.
+    pub async fn set_traffic(&self, name: &str, spec: &TrafficSpec) -> Result<TrafficReport> {
+        self.0.put(&format!("/api/v1/deployments/{}/traffic", segment(name)), spec).await
+    }
+
+    /// Makes a version the one that serves: moves the alias that the deployment follows, or names the version.
+    pub async fn promote(&self, name: &str, request: &PromoteRequest) -> Result<Deployment> {
+        self.0.post(&format!("/api/v1/deployments/{}/promote", segment(name)), request).await
+    }
+
+    /// Goes back to the version that served before.
+    pub async fn rollback(&self, name: &str) -> Result<Deployment> {
+        self.0.post(&format!("/api/v1/deployments/{}/rollback", segment(name)), &()).await
+    }
+}

@@ -1,0 +1,172 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fishy_core::{Env, Error, Result};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+
+use crate::migrate::{self, Migration};
+use crate::postgres::{self, Lease};
+use crate::row::Row;
+use crate::sqlite::SqliteEngine;
+use crate::statement::{Outcome, Statement};
+use crate::tx::Tx;
+use crate::value::Value;
+
+/// Which database is behind a [`Db`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// One file for each service.
+    Sqlite,
+    /// One schema for each service.
+    Postgres,
+}
+
+/// How to connect.
+#[derive(Clone)]
+pub struct DbOptions {
+    /// Most connections of the pool (of readers, for SQLite).
+    pub max_connections: u32,
+    /// How long to wait for a connection, or for the turn to write, before the answer is `Unavailable`.
+    pub acquire_timeout: Duration,
+    /// Tells when migrations and events came in.
+    pub env: Env,
+}
+
+impl Default for DbOptions {
+    fn default() -> Self {
+        Self { max_connections: 10, acquire_timeout: Duration::from_secs(10), env: Env::system() }
+    }
+}
+
+/// The database of one service. Clones share the connections.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Backend,
+    schema: String,
+    env: Env,
+    outbox: Notify,
+}
+
+enum Backend {
+    Sqlite(SqliteEngine),
+    Postgres(PgPool),
+}
+
+impl Db {
+    /// Connects to the database `url` and the service's own part of it, which is created when missing: `schema` is the
+    /// name of the file in the folder of `sqlite:///folder`, or the schema in `postgres://…`. `sqlite::memory:` is a
+    /// throw-away database for tests, gone with the last handle.
+    pub async fn connect(url: &str, schema: &str, options: DbOptions) -> Result<Self> {
+        let is_plain = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.len() <= 63
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        };
+        if !is_plain(schema) {
+            return Err(Error::invalid(format!("{schema:?} is not a schema name: use lower case, digits and '_'")));
+        }
+        let backend = if url == "sqlite::memory:" {
+            Backend::Sqlite(SqliteEngine::connect_throw_away(schema, &options).await?)
+        } else if let Some(folder) = url.strip_prefix("sqlite://") {
+            Backend::Sqlite(SqliteEngine::connect(Path::new(folder), schema, &options).await?)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Backend::Postgres(postgres::connect(url, schema, &options).await?)
+        } else {
+            // The URL may hold a password: it is not repeated.
+            return Err(Error::invalid("a database URL begins with sqlite:// or postgres://"));
+        };
+        let inner = Inner { backend, schema: schema.to_owned(), env: options.env, outbox: Notify::new() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Which database this is.
+    pub fn engine(&self) -> Engine {
+        match self.inner.backend {
+            Backend::Sqlite(_) => Engine::Sqlite,
+            Backend::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// All rows of a read, on a connection of its own: it sees what was committed before it began.
+    pub async fn query(&self, sql: &str, args: Vec<Value>) -> Result<Vec<Row>> {
+        Ok(self.read(Statement::new(sql, args)?.with_rows()).await?.rows)
+    }
+
+    /// The first row of a read, if there is one.
+    pub async fn query_opt(&self, sql: &str, args: Vec<Value>) -> Result<Option<Row>> {
+        Ok(self.query(sql, args).await?.into_iter().next())
+    }
+
+    /// Begins a transaction that can write. On SQLite, others that write wait for its end: do nothing slow inside.
+    pub async fn begin(&self) -> Result<Tx> {
+        match &self.inner.backend {
+            Backend::Sqlite(sqlite) => Ok(Tx::sqlite(self.clone(), sqlite.writer.begin().await?)),
+            Backend::Postgres(pool) => Tx::postgres(self.clone(), Lease::take(pool).await?).await,
+        }
+    }
+
+    /// Applies the migrations that are not applied yet, in the order of their versions, each in one transaction; gives
+    /// the versions applied now. Refuses when one that is applied has changed since. Replicas may call it together.
+    pub async fn migrate(&self, migrations: &[Migration]) -> Result<Vec<i64>> {
+        migrate::apply(self, migrations).await
+    }
+
+    /// The versions that [`migrate`](Self::migrate) would apply, with the same checks.
+    pub async fn pending(&self, migrations: &[Migration]) -> Result<Vec<i64>> {
+        migrate::pending(self, migrations).await
+    }
+
+    /// Forgets the events received before `before_ms`; gives how many. One that comes again after that is taken as new.
+    pub async fn purge_inbox(&self, before_ms: i64) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let purged = tx.execute("delete from inbox where received_ms < $1", crate::args![before_ms]).await?;
+        tx.commit().await?;
+        Ok(purged)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.query("select 1 as n", Vec::new()).await.map(drop)
+    }
+
+    /// Ends all connections: transactions that are waiting for their commit still get it, later calls fail.
+    pub async fn close(&self) {
+        match &self.inner.backend {
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+            Backend::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    async fn read(&self, statement: Statement) -> Result<Outcome> {
+        match &self.inner.backend {
+            Backend::Sqlite(sqlite) => sqlite.read(statement).await,
+            Backend::Postgres(pool) => Lease::take(pool).await?.run(statement).await,
+        }
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        &self.inner.schema
+    }
+
+    /// Rung by each commit that emitted.
+    pub(crate) fn outbox_bell(&self) -> &Notify {
+        &self.inner.outbox
+    }
+
+    pub(crate) fn pool(&self) -> Option<&PgPool> {
+        match &self.inner.backend {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(pool) => Some(pool),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod batching;
+mod binary;
+mod engine;
+mod golden;
+mod onnx;
+mod pool;
+mod rows;
+mod tensor;
+mod validate;
+
+pub use batching::{Batcher, BatcherOptions, Ran};
+pub use engine::{Engine, Model, ModelOptions, Optimization};
+pub use half::{bf16, f16};
+pub use onnx::OnnxRuntime;
+pub use tensor::{Datatype, Tensor, TensorData, TensorSpec};
+pub use validate::check_inputs;

@@ -1,0 +1,22 @@
+//! What the service speaks: its own API, the Open Inference Protocol, and MLflow's scoring protocol.
+
+mod deployments;
+mod encoding;
+mod explain;
+mod extract;
+pub(crate) mod infer;
+mod repository;
+mod scoring;
+mod tensors;
+pub(crate) mod v2;
+
+use std::sync::Arc;
+
+use axum::Router;
+use fishy_http::Guard;
+
+use crate::service::Service;
+
+pub(crate) fn router(service: Arc<Service>, guard: &Guard) -> Router {
+    deployments::routes(guard).merge(v2::routes(guard)).merge(scoring::routes(guard)).with_state(service)
+}

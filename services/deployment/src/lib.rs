@@ -1,0 +1,195 @@
+#![doc = include_str!("../README.md")]
+
+mod domain;
+mod events;
+mod export;
+mod grpc;
+mod http;
+mod service;
+mod spool;
+mod store;
+
+pub use store::MIGRATIONS;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use fishy_blob::Blob;
+use fishy_bus::Bus;
+use fishy_config::Config;
+use fishy_contracts::deployment::PREDICTION_STREAM;
+use fishy_contracts::{GovernanceClient, RegistryClient};
+use fishy_core::{Env, Result};
+use fishy_db::Db;
+use fishy_http::Guard;
+use fishy_inference::Engine;
+use futures::FutureExt;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use export::{Health, ParquetExport, Publish, StreamExport};
+use service::{ModelCache, Service, blocking};
+use spool::{Spool, SpoolOptions};
+use store::Store;
+
+/// What the service needs.
+pub struct Deps {
+    /// Clock and ids.
+    pub env: Env,
+    /// Settings.
+    pub config: Config,
+    /// Its database, migrated.
+    pub db: Db,
+    /// Events and the prediction stream.
+    pub bus: Bus,
+    /// Who may ask.
+    pub guard: Guard,
+    /// Where models come from.
+    pub registry: RegistryClient,
+    /// Who lets them through.
+    pub governance: GovernanceClient,
+    /// Where the Parquet files of predictions go.
+    pub blob: Blob,
+    /// What runs models.
+    pub engine: Arc<dyn Engine>,
+    /// Cancelled when the service should stop.
+    pub stop: CancellationToken,
+}
+
+/// The running service.
+pub struct Running {
+    /// What it speaks.
+    pub router: axum::Router,
+    service: Arc<Service>,
+    parquet: Arc<ParquetExport>,
+    healths: [Arc<Health>; 2],
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts the service: serves what it served last, then begins to follow aliases. The database must be migrated.
+pub async fn start(deps: Deps) -> Result<Running> {
+    let Deps { env, config, db, bus, guard, registry, governance, blob, engine, stop } = deps;
+    describe_metrics();
+    let settings = config.deployment;
+    let home = Path::new(&config.storage.data_dir).join("deployment");
+    let options = SpoolOptions { max_bytes: settings.spool_max_bytes, when_full: settings.spool_when_full };
+    let spool_dir = home.join("spool");
+    let spool = Arc::new(blocking(move || Spool::open(&spool_dir, options)).await?);
+    let service = Arc::new(Service {
+        cache: ModelCache::open(home.join("models"), env.clone())?,
+        store: Store::new(db),
+        registry,
+        governance,
+        engine,
+        sessions: config.inference.sessions,
+        spool: Arc::clone(&spool),
+        slots: ArcSwap::default(),
+        slots_change: Mutex::default(),
+        permits: Semaphore::new(settings.max_concurrent_predictions.min(Semaphore::MAX_PERMITS)),
+        max_concurrent: settings.max_concurrent_predictions,
+        explaining: Semaphore::new(service::MAX_EXPLANATIONS),
+        patience: guard.request_timeout,
+        max_body_bytes: guard.max_body_bytes,
+        background: TaskTracker::new(),
+        only: settings.only.into_iter().collect(),
+        is_settled: AtomicBool::new(false),
+        env: env.clone(),
+    });
+    service.restore().await?;
+    let moved = service::subscribe(&bus).await?;
+    let stream = bus.stream(PREDICTION_STREAM).await?;
+    let publish: Publish = Arc::new(move |batch| {
+        let stream = stream.clone();
+        async move { stream.publish(batch).await }.boxed()
+    });
+    let healths = [Arc::<Health>::default(), Arc::default()];
+    let export = StreamExport { spool: Arc::clone(&spool), publish, health: Arc::clone(&healths[0]) };
+    let parquet = Arc::new(ParquetExport {
+        spool: Arc::clone(&spool),
+        blob,
+        env,
+        flush: Duration::from_millis(settings.parquet_flush_ms.max(100)),
+        health: Arc::clone(&healths[1]),
+    });
+    let poll = Duration::from_millis(settings.registry_poll_ms.max(50));
+    let (parquet_task, parquet_stop) = (Arc::clone(&parquet), stop.clone());
+    let tasks = vec![
+        tokio::spawn(service::follow(Arc::clone(&service), moved, poll, stop.clone())),
+        tokio::spawn(export.run(stop.clone())),
+        tokio::spawn(async move { parquet_task.run(parquet_stop).await }),
+        tokio::spawn(sync_each_second(spool, stop)),
+    ];
+    let router = http::router(Arc::clone(&service), &guard).merge(grpc::router(Arc::clone(&service), &guard)?);
+    Ok(Running { router, service, parquet, healths, tasks })
+}
+
+impl Running {
+    /// Whether requests can be sent here, whatever else is wrong.
+    pub fn can_serve(&self) -> bool {
+        self.service.can_serve()
+    }
+
+    /// What keeps the service from being ready, in words.
+    pub async fn problems(&self) -> Vec<String> {
+        let mut problems = self.service.problems();
+        problems.extend(self.service.spool.problem());
+        problems.extend(self.healths.iter().filter_map(|health| health.problem()));
+        if let Err(error) = self.service.store.ping().await {
+            problems.push(format!("database: {}", error.message()));
+        }
+        problems
+    }
+
+    /// Ends the tasks and brings the last records to the disk and into Parquet; called after `stop` was cancelled and the
+    /// last request was answered.
+    pub async fn shutdown(self) {
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the deployment service failed");
+            }
+        }
+        self.service.background.close();
+        self.service.background.wait().await;
+        self.parquet.flush().await;
+        sync(&self.service.spool).await;
+    }
+}
+
+async fn sync_each_second(spool: Arc<Spool>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => sync(&spool).await,
+        }
+    }
+}
+
+async fn sync(spool: &Arc<Spool>) {
+    let spool = Arc::clone(spool);
+    if let Err(error) = blocking(move || Ok(spool.sync()?)).await {
+        tracing::warn!(error = error.chain(), "the prediction spool cannot be synced to disk");
+    }
+}
+
+fn describe_metrics() {
+    metrics::describe_histogram!("fishy_inference_request_duration_seconds", "Time to answer a prediction request");
+    metrics::describe_histogram!(
+        "fishy_inference_queue_duration_seconds",
+        "Time that a prediction request waited before its model ran"
+    );
+    metrics::describe_counter!("fishy_inference_requests_total", "Prediction requests by deployment and status");
+    metrics::describe_counter!("fishy_prediction_records_total", "Prediction records written, one a row");
+    metrics::describe_counter!("fishy_prediction_records_dropped_total", "Prediction records lost to a full spool");
+    metrics::describe_gauge!("fishy_prediction_spool_bytes", "Size of the prediction spool on disk");
+    metrics::describe_counter!("fishy_prediction_spool_damaged_total", "Damaged parts of the spool that were skipped");
+    metrics::describe_counter!("fishy_prediction_parquet_rows_total", "Prediction records written as Parquet");
+    metrics::describe_gauge!("fishy_deployment_revision", "The revision a deployment serves; 0 when it was deleted");
+    metrics::describe_gauge!("fishy_deployment_has_problem", "Whether a deployment does not serve what it should");
+    metrics::describe_counter!("fishy_deployment_canary_failed_total", "Times a canary was taken back by its rule");
+    metrics::describe_counter!("fishy_deployment_refused_total", "Times a version was found unfit to be served");
+}

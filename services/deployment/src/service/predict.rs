@@ -1,0 +1,206 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fishy_core::{Error, ErrorCode, Result};
+use fishy_inference::{Ran, Tensor};
+
+use super::live::{Live, Slot};
+use super::statistics::Took;
+use super::traffic::{Candidate, Traffic};
+use super::{Service, no_deployment};
+use crate::domain::{Layout, Prepared, Recorded, RequestMeta, RowOf};
+use crate::spool::{Appended, key_of, push_frame};
+
+/// What a request is answered with.
+pub(crate) struct Answer {
+    pub(crate) id: String,
+    pub(crate) live: Arc<Live>,
+    pub(crate) outputs: Vec<Tensor>,
+    pub(crate) rows: usize,
+}
+
+impl Service {
+    /// The revision that serves a deployment now, or the candidate of the version that is asked for; `Unavailable` with the
+    /// reason when none does.
+    pub(crate) fn serving(&self, name: &str, version: Option<&str>) -> Result<(Arc<Slot>, Arc<Live>)> {
+        let slot = self.slot(name).ok_or_else(|| no_deployment(name))?;
+        let live = slot.live().ok_or_else(|| {
+            let why = slot.problem().unwrap_or_else(|| "it has not been loaded yet".to_owned());
+            Error::unavailable(format!("deployment {name} does not serve: {why}"))
+        })?;
+        let Some(version) = version.filter(|version| *version != live.revision.version) else {
+            return Ok((slot, live));
+        };
+        let candidate = slot.traffic().and_then(|traffic| traffic.of_version(version).cloned());
+        let live = candidate.ok_or_else(|| {
+            Error::not_found(format!("deployment {name} serves version {}, not {version:?}", live.revision.version))
+        })?;
+        Ok((slot, live))
+    }
+
+    /// Answers one request, and records every row of it before that.
+    pub(crate) async fn predict(
+        self: &Arc<Self>,
+        name: &str,
+        version: Option<&str>,
+        meta: RequestMeta,
+        prepare: impl FnOnce(&Layout) -> Result<Prepared>,
+    ) -> Result<Answer> {
+        let started = Instant::now();
+        let (slot, live) = self.serving(name, version)?;
+        let answered = self.answer(&slot, &live, version.is_none(), meta, prepare, started).await;
+        match &answered {
+            Ok(_) => {
+                slot.answered.increment(1);
+                slot.duration.record(started.elapsed());
+            }
+            Err(error) => {
+                live.statistics.fail.add(started.elapsed());
+                let status = error.code().http_status().to_string();
+                let labels = [("deployment", name.to_owned()), ("status", status)];
+                metrics::counter!("fishy_inference_requests_total", &labels).increment(1);
+            }
+        }
+        answered
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        champion: &Arc<Live>,
+        may_split: bool,
+        meta: RequestMeta,
+        prepare: impl FnOnce(&Layout) -> Result<Prepared>,
+        started: Instant,
+    ) -> Result<Answer> {
+        let _permit = self.permits.try_acquire().map_err(|_| {
+            Error::exhausted(format!(
+                "{} predictions are in flight, which is the limit (deployment.max_concurrent_predictions)",
+                self.max_concurrent
+            ))
+        })?;
+        let received_ms = self.env.now_ms();
+        let patience = meta.timeout.map_or(self.patience, |timeout| timeout.min(self.patience));
+        let deadline = started + patience;
+        let traffic = slot.traffic().filter(|_| may_split);
+        let Prepared { tensors, rows } = prepare(&champion.layout)?;
+        let prepared = started.elapsed();
+        let (live, ran) = match &traffic {
+            None => (Arc::clone(champion), champion.batcher.run(tensors, deadline).await?),
+            Some(traffic) => self.route(slot, traffic, champion, &meta, tensors, deadline).await?,
+        };
+        let computed = started.elapsed();
+        let (key, is_unrecorded) = (meta.id.as_deref().map(|id| key_of(slot.name(), id)), meta.is_unrecorded);
+        let id = meta.id.unwrap_or_else(|| self.env.new_id());
+        let recorded = Recorded {
+            id: &id,
+            deployment: slot.name(),
+            revision: live.revision.number,
+            version: &live.revision.version,
+            time_ms: meta.time_ms.unwrap_or(received_ms),
+            received_ms,
+            latency_us: ran.computed.as_micros() as u64,
+            layout: &live.layout,
+            inputs: &ran.inputs,
+            outputs: &ran.outputs,
+            labels: &meta.labels,
+            rows,
+        };
+        if !is_unrecorded {
+            self.record(slot, key, &recorded)?;
+        }
+        let took = Took {
+            total: started.elapsed(),
+            queue: ran.queued,
+            input: prepared,
+            infer: ran.computed,
+            output: started.elapsed().saturating_sub(computed),
+            rows,
+            batch_rows: ran.is_first.then_some(ran.batch_rows),
+        };
+        slot.queued.record(took.queue);
+        live.statistics.add(&took, self.env.now_ms());
+        if let Some(traffic) = traffic {
+            self.mirror(&traffic, &ran);
+        }
+        Ok(Answer { id, live, outputs: ran.outputs, rows })
+    }
+
+    /// Puts every row into the spool: one write.
+    fn record(&self, slot: &Slot, key: Option<u128>, recorded: &Recorded<'_>) -> Result<()> {
+        let rows = recorded.rows;
+        let mut frames = Vec::with_capacity(512 * rows.min(1024));
+        for row in 0..rows {
+            push_frame(&mut frames, &RowOf(recorded, row))?;
+        }
+        if self.spool.append(key, &frames, rows as u64)? == Appended::Recorded {
+            slot.recorded.increment(rows as u64);
+        }
+        Ok(())
+    }
+
+    /// Lets a candidate answer when it is its share. Where it fails of itself, the revision that serves answers instead: no
+    /// caller pays for a canary.
+    async fn route(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        traffic: &Arc<Traffic>,
+        champion: &Arc<Live>,
+        meta: &RequestMeta,
+        tensors: Vec<Tensor>,
+        deadline: Instant,
+    ) -> Result<(Arc<Live>, Ran)> {
+        let begun = Instant::now();
+        let Some(candidate) = traffic.choose(slot.name(), meta.sticky_key.as_deref()) else {
+            let ran = champion.batcher.run(tensors, deadline).await;
+            match &ran {
+                Ok(_) => traffic.champion.succeeded(begun.elapsed()),
+                Err(error) if error.code() == ErrorCode::InvalidArgument => {}
+                Err(_) => traffic.champion.failed(),
+            }
+            return Ok((Arc::clone(champion), ran?));
+        };
+        let kept = tensors.clone();
+        let ran = match candidate.live.batcher.run(tensors, deadline).await {
+            Ok(ran) => {
+                candidate.meter.succeeded(begun.elapsed());
+                Some(ran)
+            }
+            // What the caller did wrong is wrong for every version; asking the other one tells which it is.
+            Err(error) => {
+                tracing::debug!(error = error.chain(), version = candidate.live.revision.version, "a candidate failed");
+                None
+            }
+        };
+        if let Some(ran) = ran {
+            self.judge(slot, traffic, candidate);
+            return Ok((Arc::clone(&candidate.live), ran));
+        }
+        let ran = champion.batcher.run(kept, deadline).await?;
+        candidate.meter.failed();
+        self.judge(slot, traffic, candidate);
+        Ok((Arc::clone(champion), ran))
+    }
+
+    fn judge(self: &Arc<Self>, slot: &Arc<Slot>, traffic: &Traffic, candidate: &Candidate) {
+        if let Some(reason) = traffic.judge(candidate) {
+            let (service, slot) = (Arc::clone(self), Arc::clone(slot));
+            self.background.spawn(async move { service.take_back(&slot, &reason).await });
+        }
+    }
+
+    fn mirror(&self, traffic: &Arc<Traffic>, ran: &Ran) {
+        let Some(mirror) = &traffic.shadow else { return };
+        let Some(permit) = mirror.admit(traffic) else { return };
+        let mirror = Arc::clone(mirror);
+        let inputs = ran.inputs.clone();
+        let answered: Vec<_> = ran.outputs.iter().map(|output| (output.name.clone(), output.data.clone())).collect();
+        self.background.spawn(async move {
+            mirror.ask(inputs, &answered, SHADOW_PATIENCE).await;
+            drop(permit);
+        });
+    }
+}
+
+/// A shadow that takes longer has failed.
+const SHADOW_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,25 @@
+//! The service through its real router, with a fake registry and a fake governance, and a real ONNX Runtime.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "it/doors.rs"]
+mod doors;
+#[path = "it/explain.rs"]
+mod explain;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/grpc.rs"]
+mod grpc;
+#[path = "it/protocol.rs"]
+mod protocol;
+#[path = "it/records.rs"]
+mod records;
+#[path = "it/replicas.rs"]
+mod replicas;
+#[path = "it/rollout.rs"]
+mod rollout;
+#[path = "it/scoring.rs"]
+mod scoring;
+#[path = "it/traffic.rs"]
+mod traffic;
+#[path = "it/world.rs"]
+mod world;

@@ -1,0 +1,68 @@
+//! True values and labelled history.
+
+use std::collections::{HashMap, HashSet};
+
+use fishy_contracts::monitoring::Observation;
+use fishy_core::Result;
+use fishy_db::{Tx, args};
+
+use super::{id_chunks, to_json};
+use crate::domain::truth::{Changes, Truth};
+
+/// The true values of these predictions, as far as they are known.
+pub async fn known(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<HashMap<String, Truth>> {
+    let mut known = HashMap::new();
+    for (places, args) in id_chunks(ids, 1) {
+        let sql =
+            format!("select prediction_id, value, arrived_ms from ground_truth where prediction_id in ({places})");
+        for row in tx.query(&sql, args).await? {
+            let truth = Truth { value: row.get("value")?, arrived_ms: row.get("arrived_ms")? };
+            known.insert(row.get("prediction_id")?, truth);
+        }
+    }
+    Ok(known)
+}
+
+/// Those of these predictions whose true value was corrected.
+pub async fn corrected(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<HashSet<String>> {
+    let mut corrected = HashSet::new();
+    for (places, args) in id_chunks(ids, 1) {
+        let sql = format!("select distinct prediction_id from ground_truth_history where prediction_id in ({places})");
+        for row in tx.query(&sql, args).await? {
+            corrected.insert(row.get("prediction_id")?);
+        }
+    }
+    Ok(corrected)
+}
+
+/// Writes the new and corrected values, and what they replaced.
+pub async fn write(tx: &mut Tx, changes: &Changes, actor: &str, now_ms: i64) -> Result<()> {
+    let replaced = changes.replaced.iter().map(|(id, truth)| args![id, truth.value, truth.arrived_ms, actor, now_ms]);
+    let into = "insert into ground_truth_history(prediction_id, value, arrived_ms, actor, replaced_ms)";
+    tx.bulk(into, "", replaced).await?;
+    let writes = changes.writes.iter().map(|(id, truth)| args![id, truth.value, truth.arrived_ms, now_ms, actor, 0]);
+    let into = "insert into ground_truth(prediction_id, value, arrived_ms, received_ms, actor, is_joined)";
+    let suffix = "on conflict (prediction_id) do update set value = excluded.value, arrived_ms = excluded.arrived_ms, \
+                  received_ms = excluded.received_ms, actor = excluded.actor";
+    tx.bulk(into, suffix, writes).await.map(drop)
+}
+
+/// Notes that the predictions of these values are there.
+pub async fn set_joined(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<()> {
+    for (places, args) in id_chunks(ids, 1) {
+        let sql = format!("update ground_truth set is_joined = 1 where prediction_id in ({places})");
+        tx.execute(&sql, args).await?;
+    }
+    Ok(())
+}
+
+/// Takes labelled history; gives how many rows were new.
+pub async fn insert_observations(tx: &mut Tx, monitor: &str, items: &[Observation]) -> Result<u64> {
+    let mut rows = Vec::with_capacity(items.len());
+    for item in items {
+        let labels = if item.labels.is_empty() { String::new() } else { to_json(&item.labels)? };
+        rows.push(args![monitor, &item.id, item.time_ms, item.arrived_ms, to_json(&item.inputs)?, labels, item.value]);
+    }
+    let into = "insert into observations(monitor, id, time_ms, arrived_ms, inputs, labels, value)";
+    tx.bulk(into, "on conflict (monitor, id) do nothing", rows).await
+}

@@ -1,0 +1,31 @@
+//! The service through its router, its streams and its events, on SQLite and PostgreSQL.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+#[path = "it/receivers.rs"]
+mod receivers;
+#[path = "it/rig.rs"]
+mod rig;
+
+#[path = "it/alerts.rs"]
+mod alerts;
+#[path = "it/checks.rs"]
+mod checks;
+#[path = "it/dataset.rs"]
+mod dataset;
+#[path = "it/doors.rs"]
+mod doors;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/feedback.rs"]
+mod feedback;
+#[path = "it/opinions.rs"]
+mod opinions;
+#[path = "it/restart.rs"]
+mod restart;
+#[path = "it/served.rs"]
+mod served;
+#[path = "it/triggers.rs"]
+mod triggers;
+#[path = "it/windows.rs"]
+mod windows;

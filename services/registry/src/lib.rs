@@ -1,0 +1,99 @@
+#![doc = include_str!("../README.md")]
+
+mod domain;
+mod events;
+mod http;
+mod seal;
+mod service;
+mod store;
+
+use std::sync::Arc;
+
+use axum::Router;
+use fishy_blob::Blob;
+use fishy_bus::Bus;
+use fishy_config::Config;
+use fishy_contracts::GovernanceClient;
+use fishy_core::{Env, Result};
+use fishy_db::Db;
+use fishy_http::Guard;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::store::schema::MIGRATIONS;
+
+/// The name of this service in routes, events and audit entries.
+const SERVICE: &str = "registry";
+
+/// What the registry needs of the process it runs in.
+pub struct Deps {
+    /// Clock and ids.
+    pub env: Env,
+    /// The configuration.
+    pub config: Config,
+    /// Its database, migrated by [`MIGRATIONS`].
+    pub db: Db,
+    /// Events; the process relays the outbox of `db` to it. The registry listens to none.
+    pub bus: Bus,
+    /// What stands before every route.
+    pub guard: Guard,
+    /// Asked before a protected alias moves.
+    pub governance: GovernanceClient,
+    /// The content of artifacts.
+    pub blob: Blob,
+    /// Cancelled when the process stops.
+    pub stop: CancellationToken,
+}
+
+/// A registry that runs.
+pub struct Running {
+    /// Its routes.
+    pub router: Router,
+    db: Db,
+    sweeper: JoinHandle<()>,
+    caller: JoinHandle<()>,
+}
+
+/// Starts the registry.
+pub async fn start(deps: Deps) -> Result<Running> {
+    let Deps { env, config, db, bus: _, guard, governance, blob, stop } = deps;
+    let ui = http::ui::folder(&config.registry.mlflow_ui)?;
+    let mut tx = db.begin().await?;
+    store::experiments::ensure_default(&mut tx, env.now_ms()).await?;
+    tx.commit().await?;
+    let calls = service::Calls::new(&config, &db)?;
+    let registry = Arc::new(service::Registry { env, config, db: db.clone(), blob, governance, calls });
+    let router = http::router(Arc::clone(&registry), &guard, ui.as_deref());
+    let (caller, stopped) = (Arc::clone(&registry), stop.clone());
+    let caller = tokio::spawn(async move { caller.call_webhooks(&stopped).await });
+    let sweeper = tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            swept = registry.sweep() => {
+                if let Err(error) = swept {
+                    tracing::warn!(error = error.chain(), "cannot sweep the object store");
+                }
+            }
+        }
+    });
+    Ok(Running { router, db, sweeper, caller })
+}
+
+impl Running {
+    /// What keeps the registry from being ready, in words; empty when nothing does.
+    pub async fn problems(&self) -> Vec<String> {
+        match self.db.ping().await {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![format!("the database does not answer: {error}")],
+        }
+    }
+
+    /// Waits for the tasks to end; call it after `stop` is cancelled.
+    pub async fn shutdown(self) {
+        for (task, name) in [(self.sweeper, "sweeper"), (self.caller, "caller of webhooks")] {
+            if let Err(error) = task.await {
+                tracing::warn!(%error, "the {name} ended badly");
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! That the cost of a request does not grow with what is stored is seen in the plans of the database.
+
+use crate::server::{On, Server};
+
+async fn plan(server: &Server, sql: &str) -> String {
+    let rows = server.db.query(&format!("EXPLAIN QUERY PLAN {sql}"), vec![]).await.unwrap();
+    rows.iter().map(|row| row.get::<String>("detail").unwrap()).collect::<Vec<_>>().join("; ")
+}
+
+#[tokio::test]
+async fn the_usual_reads_go_through_an_index() {
+    let server = Server::start(On::Sqlite).await;
+    for sql in [
+        "SELECT run_id FROM runs r WHERE r.experiment_id IN (1) AND r.lifecycle_stage = 'active' AND r.start_time <= 5 \
+         AND (r.start_time < 5 OR r.run_id > 'a') ORDER BY r.start_time DESC, r.run_id LIMIT 100",
+        "SELECT value FROM metrics WHERE run_id = 'a' AND key = 'b' ORDER BY timestamp, step, value LIMIT 5",
+        "SELECT path FROM artifacts WHERE folder = 'a' ORDER BY path",
+        "SELECT name FROM model_versions WHERE artifact_path IN ('a', 'b')",
+        "SELECT key FROM model_version_tags WHERE (name, version) IN (VALUES ('a', 1), ('b', 2))",
+        "SELECT MAX(x.version) FROM model_versions x WHERE x.name = 'a' AND x.stage = 'None'",
+    ] {
+        let plan = plan(&server, sql).await;
+        assert!(plan.contains("SEARCH"), "{sql}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{sql}: {plan}");
+        let scans = plan.split("; ").filter(|step| step.starts_with("SCAN") && !step.contains("VALUES CLAUSE"));
+        assert_eq!(scans.count(), 0, "{sql}: {plan}");
+    }
+}
