@@ -77,6 +77,7 @@ class Farm:
             "psi_above": 1.0,
             "drift_window_days": 1.0,
             "budget_start": 1.0,
+            "reserve_ratio": None,
             "min_labels": 5,
             "error_window_days": 2.0,
         }

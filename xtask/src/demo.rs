@@ -23,7 +23,7 @@ pub fn run(replay: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program in the profile that tests and demo share.
+/// Builds the program alone, in the profile that tests and demo share.
 pub fn run_build() -> Result<()> {
     crate::process::run(&mut cargo(&["build", "--package", "fishy"]))
 }

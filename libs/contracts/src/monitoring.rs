@@ -118,6 +118,9 @@ pub struct TriggerSpec {
     pub budget_burst: f64,
     /// Triggers that are allowed at the beginning.
     pub budget_start: f64,
+    /// Where two or more can be saved up, the last one is kept for a realised error above this times the smallest;
+    /// `None`: none is kept back.
+    pub reserve_ratio: Option<f64>,
     /// It fires also when this holds; cool-down, back-off and budget count here too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
@@ -138,8 +141,9 @@ impl Default for TriggerSpec {
             cooldown_days: 14.0,
             backoff_days: 14.0,
             budget_days: 31.0,
-            budget_burst: 1.0,
-            budget_start: 0.0,
+            budget_burst: 2.0,
+            budget_start: 1.0,
+            reserve_ratio: Some(3.0),
             condition: None,
             only_condition: false,
         }

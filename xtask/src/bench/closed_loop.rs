@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Row, folder, publish};
-use crate::process::{cargo, run};
+use crate::process::run;
 use crate::setup;
 
 const SEEDS: [&str; 3] = ["0", "1", "2"];
@@ -145,7 +145,7 @@ pub fn defaults(arguments: &[String]) -> Result<()> {
 /// One report for each seed.
 fn replays(name: &str, options: &[&str]) -> Result<Vec<Value>> {
     setup::run_all()?;
-    run(&mut cargo(&["build", "--package", "fishy"]))?;
+    crate::demo::run_build()?;
     let program = crate::demo::binary()?;
     let folder = folder()?;
     let mut reports = Vec::new();

@@ -60,6 +60,9 @@ fn check_trigger(trigger: &TriggerSpec) -> Result<()> {
             trigger.budget_start, trigger.budget_burst
         )));
     }
+    if trigger.reserve_ratio.is_some_and(|ratio| !(ratio.is_finite() && ratio > 0.0)) {
+        return Err(Error::invalid("trigger.reserve_ratio: use a number above 0, or null to keep no reserve"));
+    }
     if !(1..=1_000_000).contains(&trigger.min_labels) {
         return Err(Error::invalid(format!("trigger.min_labels is {}: use 1 to 1000000", trigger.min_labels)));
     }
@@ -92,6 +95,7 @@ mod tests {
             json!({"trigger": {"error_ratio": 0.0}}),
             json!({"trigger": {"budget_days": 0.0}}),
             json!({"trigger": {"budget_burst": 0.5}}),
+            json!({"trigger": {"reserve_ratio": 0.0}}),
             json!({"trigger": {"budget_start": 3.0, "budget_burst": 2.0}}),
             json!({"trigger": {"min_labels": 0}}),
             json!({"trigger": {"psi_above": -1.0}}),

@@ -80,6 +80,9 @@ pub struct Figures {
     pub error_limit: Option<f64>,
     /// PSI of the drift window by feature.
     pub psi: BTreeMap<String, f64>,
+    /// The error above which the budget's reserve may be spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve_limit: Option<f64>,
     /// The PSI above which it is due.
     pub psi_limit: Option<f64>,
     /// Whether the realised error rose.
@@ -151,6 +154,12 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
     let condition_held = spec.condition.as_ref().zip(facts.condition.as_ref());
     let condition_held = condition_held.and_then(|(condition, facts)| conditions::holds(condition, facts, rule));
 
+    // The last trigger that is saved up waits for what cannot wait.
+    let keeps_reserve = spec.budget_burst >= 2.0 && condition_held.is_none();
+    let reserve_limit = spec.reserve_ratio.zip(baseline_error).map(|(ratio, baseline)| ratio * baseline);
+    let is_urgent = matches!((rolling_error, reserve_limit), (Some(error), Some(limit)) if error > limit);
+    let reserve = if spec.reserve_ratio.is_some() && keeps_reserve && !is_urgent { 1.0 } else { 0.0 };
+
     let figures = Figures {
         as_of_ms: facts.at_ms,
         champion_version: facts.champion.clone(),
@@ -158,6 +167,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         rolling_labels: facts.rolling.map_or(0, |rolling| rolling.rows),
         baseline_error,
         error_limit,
+        reserve_limit,
         psi: facts.psi.clone(),
         psi_limit: spec.psi_above,
         is_error_due,
@@ -168,7 +178,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         newest_label_ms: facts.newest_label_ms,
         label_delay_ms: facts.label_delay_ms,
         open_faults: facts.open_faults.clone(),
-        held_back_by: held_back_by(spec, &state, facts),
+        held_back_by: held_back_by(spec, &state, facts, reserve),
         condition: facts.condition.clone(),
         condition_held: condition_held.clone(),
     };
@@ -227,7 +237,7 @@ fn accrue(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> TriggerSta
     state
 }
 
-fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> Vec<String> {
+fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts, reserve: f64) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(last_ms) = facts.last_trigger_ms {
         let until_ms = last_ms.saturating_add(days_ms(spec.cooldown_days));
@@ -239,8 +249,9 @@ fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> Vec<
         reasons.push(format!("back-off after a rejected or failed run until {}", rfc3339(until_ms)));
     }
     // Thirty-two times 1/32 is not exactly one for every number of days.
-    if state.tokens < 1.0 - 1e-9 {
-        reasons.push(format!("budget: {:.2} of a trigger saved up", state.tokens));
+    if state.tokens < 1.0 + reserve - 1e-9 {
+        let kept = if reserve > 0.0 { ", the last one kept for a greater rise" } else { "" };
+        reasons.push(format!("budget: {:.2} of a trigger saved up{kept}", state.tokens));
     }
     if facts.is_run_open {
         reasons.push("the run of an earlier trigger has not finished".to_owned());
@@ -289,6 +300,7 @@ mod tests {
             budget_days: 32.0,
             budget_burst: 2.0,
             budget_start: 1.0,
+            reserve_ratio: None,
             ..TriggerSpec::default()
         }
     }
@@ -385,6 +397,21 @@ mod tests {
             state = decide(&spec(), &state, &silent).0;
         }
         assert!((state.tokens - 37.0 / 32.0).abs() < 1e-9, "30 days and the usual delay of 7: {}", state.tokens);
+    }
+
+    #[test]
+    fn the_last_saved_up_trigger_is_kept_for_a_great_rise() {
+        let spec = TriggerSpec { reserve_ratio: Some(3.0), ..spec() };
+        let (state, _) = decide(&spec, &TriggerState::default(), &facts(0, 0.40));
+        let (_, small) = decide(&spec, &state, &facts(1, 0.90));
+        assert_eq!(small.verdict, Verdict::Quiet);
+        assert!(small.reason.ends_with("budget: 1.03 of a trigger saved up, the last one kept for a greater rise"));
+        assert!(fired(&spec, &state, &facts(1, 1.21)), "three times the smallest cannot wait");
+        let full = TriggerState { tokens: 2.0, ..state.clone() };
+        let (after, small) = decide(&spec, &full, &facts(1, 0.90));
+        assert_eq!((small.verdict, after.tokens), (Verdict::Fire, 1.0));
+        let no_second = TriggerSpec { budget_burst: 1.0, ..spec };
+        assert!(fired(&no_second, &state, &facts(1, 0.90)), "where only one can be saved up, none is kept back");
     }
 
     #[test]
