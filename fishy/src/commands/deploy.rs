@@ -68,7 +68,7 @@ impl Deploy {
 
 /// Deployments as a table.
 pub fn deployments(deployments: &[Deployment]) -> comfy_table::Table {
-    let mut rows = table(&["deployment", "follows", "version", "revision", "digest", "problem"]);
+    let mut rows = table(&["deployment", "follows", "version", "revision", "memory", "digest", "problem"]);
     for one in deployments {
         let current = one.current.as_ref();
         rows.add_row([
@@ -76,6 +76,7 @@ pub fn deployments(deployments: &[Deployment]) -> comfy_table::Table {
             one.spec.model.clone(),
             current.map_or_else(|| "-".to_owned(), |revision| revision.version.clone()),
             current.map_or_else(|| "-".to_owned(), |revision| revision.number.to_string()),
+            current.map_or("-", |_| if one.is_loaded { "loaded" } else { "unloaded" }).to_owned(),
             current.map_or_else(|| "-".to_owned(), |revision| revision.digest.chars().take(12).collect()),
             one.problem.clone().unwrap_or_default(),
         ]);

@@ -16,6 +16,12 @@ pub struct Deployment {
     pub max_concurrent_predictions: usize,
     /// The deployments that this process serves; empty: all of them.
     pub only: Vec<String>,
+    /// What loaded models may cost in memory, in estimated bytes; above it the least recently used idle ones are unloaded, and loaded again by the next request. 0: no bound.
+    pub memory_budget_bytes: u64,
+    /// Whether models are loaded when the process starts, while the budget has room; else by their first request. Pinned ones always are.
+    pub load_at_start: bool,
+    /// How long a load that requests wait for may take.
+    pub load_timeout_ms: u64,
 }
 
 impl Default for Deployment {
@@ -27,6 +33,9 @@ impl Default for Deployment {
             registry_poll_ms: 5_000,
             max_concurrent_predictions: 256,
             only: Vec::new(),
+            memory_budget_bytes: 0,
+            load_at_start: true,
+            load_timeout_ms: 30_000,
         }
     }
 }

@@ -35,6 +35,9 @@ pub struct Deployment {
     pub spec: DeploymentSpec,
     /// What it serves now.
     pub current: Option<Revision>,
+    /// Whether that is in the memory of the process that was asked; if not, the next request loads it.
+    #[serde(default)]
+    pub is_loaded: bool,
     /// Why it does not serve what it should, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

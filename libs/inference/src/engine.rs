@@ -96,6 +96,11 @@ pub trait Model: Send + Sync {
         1
     }
 
+    /// Bytes of the weights that its sessions share.
+    fn shared_bytes(&self) -> usize {
+        0
+    }
+
     /// The median time of a warm-up run; `None` when the model was not, or could not be, warmed up.
     fn warm_up_p50(&self) -> Option<Duration>;
 

@@ -131,6 +131,7 @@ impl Engine for OnnxRuntime {
             readers,
             wait: options.wait,
             count: sessions,
+            shared_bytes: shared.size_bytes(),
             sessions: Pool::new(opened),
             warm: Mutex::default(),
         };
@@ -153,6 +154,7 @@ struct OnnxModel {
     readers: Vec<Output>,
     wait: Duration,
     count: usize,
+    shared_bytes: usize,
     sessions: Pool<Session>,
     /// Median of a warm-up run and the elements of its inputs.
     warm: Mutex<Option<(Duration, usize)>>,
@@ -235,6 +237,10 @@ impl Model for OnnxModel {
 
     fn sessions(&self) -> usize {
         self.count
+    }
+
+    fn shared_bytes(&self) -> usize {
+        self.shared_bytes
     }
 
     fn warm_up(&self, inputs: &[Tensor], runs: usize) -> Result<()> {

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use export::{Health, ParquetExport, Publish, StreamExport};
-use service::{ModelCache, Service, blocking};
+use service::{Memory, ModelCache, Service, blocking};
 use spool::{Spool, SpoolOptions};
 use store::Store;
 
@@ -92,6 +92,7 @@ pub async fn start(deps: Deps) -> Result<Running> {
         slots_change: Mutex::default(),
         permits: Semaphore::new(settings.max_concurrent_predictions.min(Semaphore::MAX_PERMITS)),
         max_concurrent: settings.max_concurrent_predictions,
+        memory: Memory::new(&settings),
         explaining: Semaphore::new(service::MAX_EXPLANATIONS),
         patience: guard.request_timeout,
         max_body_bytes: guard.max_body_bytes,
@@ -191,5 +192,10 @@ fn describe_metrics() {
     metrics::describe_gauge!("fishy_deployment_revision", "The revision a deployment serves; 0 when it was deleted");
     metrics::describe_gauge!("fishy_deployment_has_problem", "Whether a deployment does not serve what it should");
     metrics::describe_counter!("fishy_deployment_canary_failed_total", "Times a canary was taken back by its rule");
+    metrics::describe_gauge!("fishy_deployment_is_loaded", "Whether the model of a deployment is in memory");
+    metrics::describe_gauge!("fishy_deployment_memory_bytes", "What the models in memory are taken to cost");
+    metrics::describe_gauge!("fishy_deployment_memory_budget_bytes", "What they may cost; 0 for no bound");
+    metrics::describe_counter!("fishy_deployment_loads_total", "Loads of a model that requests waited for, by outcome");
+    metrics::describe_counter!("fishy_deployment_unloads_total", "Times a model was unloaded to save memory");
     metrics::describe_counter!("fishy_deployment_refused_total", "Times a version was found unfit to be served");
 }

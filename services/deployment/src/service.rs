@@ -5,6 +5,7 @@ mod candidates;
 mod explain;
 mod follow;
 mod live;
+mod memory;
 mod predict;
 mod repository;
 mod rollout;
@@ -15,6 +16,7 @@ pub(crate) use cache::{ModelCache, blocking};
 pub(crate) use explain::{ExplainSettings, Explained, MAX_EXPLANATIONS};
 pub(crate) use follow::{follow, subscribe};
 pub(crate) use live::{Live, Slot};
+pub(crate) use memory::Memory;
 pub(crate) use predict::Answer;
 
 use std::collections::{HashMap, HashSet};
@@ -55,6 +57,7 @@ pub(crate) struct Service {
     pub(crate) slots_change: Mutex<()>,
     pub(crate) permits: Semaphore,
     pub(crate) max_concurrent: usize,
+    pub(crate) memory: Memory,
     /// Explanations ask the model thousands of times: few at once.
     pub(crate) explaining: Semaphore,
     /// How long a request may take that does not say itself.
@@ -161,9 +164,10 @@ impl Service {
     /// A deployment as this process serves it.
     fn view(&self, row: DeploymentRow) -> Deployment {
         let slot = self.slot(&row.spec.name);
-        let current = slot.as_ref().and_then(|slot| slot.live()).map(|live| live.revision.clone());
+        let current = slot.as_ref().and_then(|slot| slot.revision());
+        let is_loaded = slot.as_ref().is_some_and(|slot| slot.live().is_some());
         let problem = slot.and_then(|slot| slot.problem());
-        Deployment { spec: row.spec, current, problem, created_ms: row.created_ms }
+        Deployment { spec: row.spec, current, is_loaded, problem, created_ms: row.created_ms }
     }
 
     /// Whether this process is one of those that serve a deployment.
@@ -182,7 +186,7 @@ impl Service {
     /// that one deployment that does not load takes nothing away from the others.
     pub(crate) fn can_serve(&self) -> bool {
         let slots = self.slots.load();
-        let serves = |name: &str| slots.get(name).is_some_and(|slot| slot.live().is_some() || slot.is_unloaded());
+        let serves = |name: &str| slots.get(name).is_some_and(|slot| slot.is_available() || slot.is_unloaded());
         if !self.only.is_empty() {
             return self.only.iter().any(|name| serves(name));
         }
@@ -191,7 +195,7 @@ impl Service {
 
     /// Whether every deployment serves some revision, but for those that were unloaded.
     pub(crate) fn is_ready(&self) -> bool {
-        self.slots.load().values().all(|slot| slot.live().is_some() || slot.is_unloaded())
+        self.slots.load().values().all(|slot| slot.is_available() || slot.is_unloaded())
     }
 
     /// What is wrong with any deployment, in words.

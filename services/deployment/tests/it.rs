@@ -1,6 +1,8 @@
 //! The service through its real router, with a fake registry and a fake governance, and a real ONNX Runtime.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "it/counted.rs"]
+mod counted;
 #[path = "it/doors.rs"]
 mod doors;
 #[path = "it/explain.rs"]
@@ -9,6 +11,8 @@ mod explain;
 mod faults;
 #[path = "it/grpc.rs"]
 mod grpc;
+#[path = "it/memory.rs"]
+mod memory;
 #[path = "it/protocol.rs"]
 mod protocol;
 #[path = "it/records.rs"]
@@ -17,6 +21,8 @@ mod records;
 mod replicas;
 #[path = "it/rollout.rs"]
 mod rollout;
+#[path = "it/scale.rs"]
+mod scale;
 #[path = "it/scoring.rs"]
 mod scoring;
 #[path = "it/traffic.rs"]

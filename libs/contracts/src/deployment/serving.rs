@@ -15,6 +15,9 @@ pub struct EngineSettings {
     pub max_batch_rows: usize,
     /// So many bytes of inputs wait at most; more is answered 429.
     pub max_queue_bytes: usize,
+    /// Whether its models stay in memory, whatever `deployment.memory_budget_bytes` says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_pinned: bool,
 }
 
 /// How much an engine rewrites a graph when it loads it.
@@ -40,6 +43,7 @@ impl Default for EngineSettings {
             optimization: GraphOptimization::default(),
             max_batch_rows: 64,
             max_queue_bytes: 64 * 1024 * 1024,
+            is_pinned: false,
         }
     }
 }

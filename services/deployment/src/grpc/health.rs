@@ -51,7 +51,7 @@ fn status(service: &Service, name: &str) -> ServingStatus {
     let is_serving = match name {
         "" | "inference.GRPCInferenceService" => service.is_ready(),
         name => match service.slot(name) {
-            Some(slot) => slot.live().is_some(),
+            Some(slot) => slot.is_available(),
             None => return ServingStatus::ServiceUnknown,
         },
     };

@@ -76,17 +76,21 @@ async fn run(
     deadline: Option<Deadline>,
 ) -> Result<ModelInferResponse> {
     let ModelInferRequest { model_name, model_version, id, parameters, inputs, outputs, raw_input_contents } = asked;
-    let id = Some(id).filter(|id| !id.is_empty());
-    let mut meta = RequestMeta::new(id, &read_parameters(&parameters)?)?;
-    if let Some(Deadline(at)) = deadline {
-        let left = at.saturating_duration_since(Instant::now());
-        meta.timeout = Some(meta.timeout.map_or(left, |timeout| timeout.min(left)));
-    }
     let is_raw = !raw_input_contents.is_empty();
-    let inputs = read_inputs(inputs, &raw_input_contents)?;
-    let wanted = outputs.into_iter().map(wanted_output).collect::<Result<Vec<_>>>()?;
-    let version = Some(model_version.as_str()).filter(|version| !version.is_empty());
-    let answer = service.predict(&model_name, version, meta, |layout| prepare(layout, inputs, &wanted)).await?;
+    let answered = async {
+        let id = Some(id).filter(|id| !id.is_empty());
+        let mut meta = RequestMeta::new(id, &read_parameters(&parameters)?)?;
+        if let Some(Deadline(at)) = deadline {
+            let left = at.saturating_duration_since(Instant::now());
+            meta.timeout = Some(meta.timeout.map_or(left, |timeout| timeout.min(left)));
+        }
+        let inputs = read_inputs(inputs, &raw_input_contents)?;
+        let wanted = outputs.into_iter().map(wanted_output).collect::<Result<Vec<_>>>()?;
+        let version = Some(model_version.as_str()).filter(|version| !version.is_empty());
+        let answer = service.predict(&model_name, version, meta, |layout| prepare(layout, inputs, &wanted)).await?;
+        Ok::<_, Error>((answer, wanted))
+    };
+    let (answer, wanted) = answered.await.inspect_err(|error| service.count_refused(&model_name, error))?;
     write_answer(model_name, answer, parameters, &wanted, is_raw)
 }
 

@@ -56,8 +56,8 @@ pub(super) async fn server_metadata(State(service): App, request: Request) -> Re
 pub(super) async fn model_ready(State(service): App, request: Request) -> Response {
     let limit = service.max_body_bytes;
     let answer = |asked: ModelReadyRequest| async move {
-        match service.serving(&asked.name, some(&asked.version)) {
-            Ok(_) => Ok(ModelReadyResponse { ready: true }),
+        match service.known(&asked.name, some(&asked.version)) {
+            Ok((slot, _)) => Ok(ModelReadyResponse { ready: slot.is_available() }),
             Err(error) if error.is_retryable() => Ok(ModelReadyResponse { ready: false }),
             Err(error) => Err(error),
         }
@@ -69,7 +69,7 @@ pub(super) async fn metadata(State(service): App, request: Request) -> Response 
     let limit = service.max_body_bytes;
     let answer = |asked: ModelMetadataRequest| async move {
         let version = some(&asked.version);
-        let (slot, live) = service.serving(&asked.name, version)?;
+        let (slot, live) = service.serving(&asked.name, version).await?;
         let tensors = |specs: &[TensorSpec]| {
             let tensor = |spec: &TensorSpec| TensorMetadata {
                 name: spec.name.clone(),
@@ -92,7 +92,7 @@ pub(super) async fn metadata(State(service): App, request: Request) -> Response 
 pub(super) async fn config(State(service): App, request: Request) -> Response {
     let limit = service.max_body_bytes;
     let answer = |asked: ModelConfigRequest| async move {
-        let (slot, live) = service.serving(&asked.name, some(&asked.version))?;
+        let (slot, live) = service.serving(&asked.name, some(&asked.version)).await?;
         Ok(ModelConfigResponse { config: Some(config_of(&slot, &live)) })
     };
     grpc::unary(request, limit, answer).await
@@ -157,8 +157,13 @@ fn statistics_of(service: &Service, asked: &ModelStatisticsRequest) -> Result<Ve
         all.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
         return Ok(all);
     }
-    let (slot, live) = service.serving(&asked.name, some(&asked.version))?;
-    Ok(if asked.version.is_empty() { of_slot(&slot) } else { vec![of_live(slot.name(), &live)] })
+    let (slot, live) = service.known(&asked.name, some(&asked.version))?;
+    // A model that is not in memory has counted nothing since it was loaded.
+    Ok(if asked.version.is_empty() {
+        of_slot(&slot)
+    } else {
+        live.iter().map(|live| of_live(slot.name(), live)).collect()
+    })
 }
 
 fn of_slot(slot: &Slot) -> Vec<ModelStatistics> {

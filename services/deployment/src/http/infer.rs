@@ -164,9 +164,13 @@ async fn run(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response> {
-    let InferRequest { id, parameters, inputs, outputs: wanted } = read_request(headers, body).await?;
-    let meta = RequestMeta::new(id, &parameters)?;
-    let answer = service.predict(model, version, meta, |layout| prepare(layout, inputs, &wanted)).await?;
+    let answered = async {
+        let InferRequest { id, parameters, inputs, outputs: wanted } = read_request(headers, body).await?;
+        let meta = RequestMeta::new(id, &parameters)?;
+        let answer = service.predict(model, version, meta, |layout| prepare(layout, inputs, &wanted)).await?;
+        Ok::<_, Error>((answer, parameters, wanted))
+    };
+    let (answer, parameters, wanted) = answered.await.inspect_err(|error| service.count_refused(model, error))?;
     write_answer(model, &answer, &parameters, &wanted, headers).await
 }
 

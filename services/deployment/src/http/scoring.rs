@@ -95,8 +95,12 @@ impl Serialize for ByOutput<'_> {
 }
 
 async fn ping(State(service): App, Path(name): Path<String>) -> Result<&'static str, Failure> {
-    service.serving(&name, None)?;
-    Ok("\n")
+    ping_of(&service, &name)
+}
+
+fn ping_of(service: &Service, name: &str) -> Result<&'static str, Failure> {
+    let (slot, _) = service.known(name, None)?;
+    if slot.is_available() { Ok("\n") } else { Err(slot.not_serving().into()) }
 }
 
 async fn version(State(service): App, Path(name): Path<String>) -> Result<&'static str, Failure> {
@@ -110,18 +114,18 @@ async fn invocations(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, Failure> {
-    Ok(score(&service, &name, &headers, body).await?)
+    let answered = score(&service, &name, &headers, body).await;
+    Ok(answered.inspect_err(|error| service.count_refused(&name, error))?)
 }
 
 /// `/invocations` for the one deployment of a process that has one, as a server of one model answers it.
 async fn only_invocations(State(service): App, headers: HeaderMap, Body(body): Body) -> Result<Response, Failure> {
     let name = only_deployment(&service)?;
-    Ok(score(&service, &name, &headers, body).await?)
+    invocations(State(service), Path(name), headers, Body(body)).await
 }
 
 async fn only_ping(State(service): App) -> Result<&'static str, Failure> {
-    service.serving(&only_deployment(&service)?, None)?;
-    Ok("\n")
+    ping_of(&service, &only_deployment(&service)?)
 }
 
 fn only_deployment(service: &Service) -> Result<String> {

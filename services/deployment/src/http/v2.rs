@@ -97,18 +97,18 @@ const fn status_of(is_ready: bool) -> StatusCode {
 }
 
 async fn metadata(State(service): App, Path(model): Path<String>) -> Result<Response, Failure> {
-    describe(&service, &model, None)
+    describe(&service, &model, None).await
 }
 
 async fn version_metadata(
     State(service): App,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    describe(&service, &model, Some(&version))
+    describe(&service, &model, Some(&version)).await
 }
 
-fn describe(service: &Service, model: &str, version: Option<&str>) -> Result<Response, Failure> {
-    let (slot, live) = service.serving(model, version)?;
+async fn describe(service: &Arc<Service>, model: &str, version: Option<&str>) -> Result<Response, Failure> {
+    let (slot, live) = service.serving(model, version).await?;
     let versions = served_versions(&slot, &live, version);
     let body = Metadata {
         name: slot.name(),
@@ -143,7 +143,7 @@ async fn all_statistics(State(service): App) -> Result<Response, Failure> {
 }
 
 async fn model_statistics(State(service): App, Path(model): Path<String>) -> Result<Response, Failure> {
-    let (slot, _) = service.serving(&model, None)?;
+    let (slot, _) = service.known(&model, None)?;
     answer_json(StatusCode::OK, &json!({"model_stats": statistics_of(&slot)}))
 }
 
@@ -151,8 +151,9 @@ async fn version_statistics(
     State(service): App,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    let (slot, live) = service.serving(&model, Some(&version))?;
-    answer_json(StatusCode::OK, &json!({"model_stats": [statistics_json(slot.name(), &live)]}))
+    let (slot, live) = service.known(&model, Some(&version))?;
+    let of_version: Vec<Value> = live.iter().map(|live| statistics_json(slot.name(), live)).collect();
+    answer_json(StatusCode::OK, &json!({"model_stats": of_version}))
 }
 
 fn statistics_of(slot: &Slot) -> Vec<Value> {
@@ -205,8 +206,11 @@ async fn version_ready(
 }
 
 fn tell_ready(service: &Service, model: &str, version: Option<&str>) -> Result<Response, Failure> {
-    match service.serving(model, version) {
-        Ok(_) => answer_json(StatusCode::OK, &json!({"name": model, "ready": true})),
+    match service.known(model, version) {
+        Ok((slot, _)) => {
+            let is_ready = slot.is_available();
+            answer_json(status_of(is_ready), &json!({"name": model, "ready": is_ready}))
+        }
         Err(error) if error.is_retryable() => {
             answer_json(StatusCode::SERVICE_UNAVAILABLE, &json!({"name": model, "ready": false}))
         }

@@ -10,7 +10,7 @@ use fishy_inference::{Batcher, BatcherOptions, Engine, Model, ModelOptions, Opti
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-use crate::domain::{Golden, Layout, MlModel, parse_example};
+use crate::domain::{Golden, Layout, MlModel, loaded_bytes, parse_example};
 
 /// No file of a served model is larger.
 const MAX_FILE_BYTES: usize = 4 * 1024 * 1024 * 1024;
@@ -36,6 +36,8 @@ pub(crate) struct LoadedModel {
     pub(crate) layout: Layout,
     /// The inputs that came with it, in the order of the model's.
     pub(crate) example: Option<Vec<Tensor>>,
+    /// What it is taken to cost in memory.
+    pub(crate) size_bytes: u64,
 }
 
 /// SHA-256 over path and content hash of every file, in the order of the paths.
@@ -197,7 +199,9 @@ fn load(dir: &Path, engine: &dyn Engine, settings: &EngineSettings, sessions: us
     let bounds =
         BatcherOptions { max_batch_rows: settings.max_batch_rows.max(1), max_queue_bytes: settings.max_queue_bytes };
     let batcher = Batcher::new(model, bounds, example.clone());
-    Ok(LoadedModel { batcher, layout, example })
+    let shared_bytes = batcher.model().shared_bytes() as u64;
+    let size_bytes = loaded_bytes(folder_bytes(dir)?, shared_bytes, options.sessions as u64);
+    Ok(LoadedModel { batcher, layout, example, size_bytes })
 }
 
 /// A model that cannot answer its own example, or answers it otherwise than it did when it was made, is not served.
@@ -250,6 +254,15 @@ fn without_mlmodel(dir: &Path) -> Result<MlModel> {
             names.len()
         ))),
     }
+}
+
+fn folder_bytes(dir: &Path) -> Result<u64> {
+    let mut all = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        all += if entry.file_type()?.is_dir() { folder_bytes(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(all)
 }
 
 fn write_file(path: &Path, content: &Bytes) -> Result<String> {

@@ -1,6 +1,7 @@
 //! Candidates beside the revision that serves: loading them, taking them back, promoting one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use fishy_audit::Outcome;
 use fishy_contracts::deployment::{Deployment, DeploymentSpec, EngineSettings, Revision, TrafficReport, TrafficSpec};
@@ -163,7 +164,7 @@ impl Service {
     }
 
     /// Brings the candidates in this process to what is kept. Part of a rollout, which is one at a time.
-    pub(crate) async fn sync_traffic(&self, slot: &Slot, row: &DeploymentRow) -> Result<()> {
+    pub(crate) async fn sync_traffic(self: &Arc<Self>, slot: &Arc<Slot>, row: &DeploymentRow) -> Result<()> {
         let stored = self.store.setting::<StoredTraffic>(slot.name(), "traffic").await?.unwrap_or_default();
         let now = slot.traffic();
         if stored == StoredTraffic::default() {
@@ -216,8 +217,16 @@ impl Service {
     }
 
     /// The loaded candidate: the one that is there already, or a new one that takes what the serving revision takes.
-    async fn candidate(&self, slot: &Slot, row: &DeploymentRow, target: &ModelVersion) -> Result<Arc<Live>> {
-        let champion = slot.live().ok_or_else(|| Error::unavailable("the deployment does not serve yet"))?;
+    async fn candidate(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        row: &DeploymentRow,
+        target: &ModelVersion,
+    ) -> Result<Arc<Live>> {
+        let champion = match slot.live() {
+            Some(live) => live,
+            None => self.wake(slot, Instant::now() + self.patience).await?,
+        };
         let settings = self.engine_settings(slot.name()).await?;
         let known = slot.traffic().and_then(|traffic| traffic.of_version(&target.version).cloned());
         if let Some(known) = known.filter(|live| live.settings == settings) {

@@ -52,7 +52,8 @@ impl Service {
         wanted: &[String],
         prepare: impl FnOnce(&Layout) -> Result<(Prepared, Option<Prepared>)>,
     ) -> Result<Explained> {
-        let (_, live) = self.serving(name, version)?;
+        let (_, live) = self.serving(name, version).await?;
+        self.memory.touch(&live);
         let Ok(_permit) = self.explaining.try_acquire() else {
             return Err(Error::exhausted(format!(
                 "{MAX_EXPLANATIONS} explanations are under way, which is the limit: ask again later"

@@ -74,6 +74,8 @@ pub(crate) async fn follow(
                 if let Err(error) = rollouts.of_all(&service, is_poll).await {
                     tracing::warn!(error = error.chain(), "cannot read the deployments");
                 }
+                // What was in use when there was no room may be idle now.
+                service.keep_budget(None);
             }
             Some(ended) = rollouts.running.join_next() => {
                 match ended {
@@ -129,7 +131,7 @@ impl Rollouts {
         }
         for row in rows {
             let slot = service.ensure_slot(&row.spec.name);
-            let serves = slot.live().map(|live| live.revision.number);
+            let serves = slot.revision().map(|revision| revision.number);
             let is_changed = slot.seen_settings.swap(row.settings, Ordering::Relaxed) != row.settings;
             let is_behind = row.newest.is_some() && serves != row.newest && !slot.is_unloaded() || is_changed;
             if (is_poll || is_behind) && self.names.insert(row.spec.name.clone()) {

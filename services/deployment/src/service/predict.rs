@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use fishy_core::{Error, ErrorCode, Result};
 use fishy_inference::{Ran, Tensor};
+use tokio::sync::SemaphorePermit;
 
 use super::live::{Live, Slot};
 use super::statistics::Took;
@@ -20,22 +21,53 @@ pub(crate) struct Answer {
 }
 
 impl Service {
-    /// The revision that serves a deployment now, or the candidate of the version that is asked for; `Unavailable` with the
-    /// reason when none does.
-    pub(crate) fn serving(&self, name: &str, version: Option<&str>) -> Result<(Arc<Slot>, Arc<Live>)> {
+    /// The revision that serves a deployment now, or the candidate of the version that is asked for; loaded first when it is
+    /// not in memory. `Unavailable` with the reason when none does.
+    pub(crate) async fn serving(self: &Arc<Self>, name: &str, version: Option<&str>) -> Result<(Arc<Slot>, Arc<Live>)> {
+        self.serving_until(name, version, Instant::now() + self.patience).await
+    }
+
+    pub(super) async fn serving_until(
+        self: &Arc<Self>,
+        name: &str,
+        version: Option<&str>,
+        deadline: Instant,
+    ) -> Result<(Arc<Slot>, Arc<Live>)> {
+        match self.known(name, version)? {
+            (slot, Some(live)) => Ok((slot, live)),
+            (slot, None) => {
+                let live = self.wake(&slot, deadline).await?;
+                Ok((slot, live))
+            }
+        }
+    }
+
+    /// The same without loading: no revision when it is not in memory.
+    pub(crate) fn known(&self, name: &str, version: Option<&str>) -> Result<(Arc<Slot>, Option<Arc<Live>>)> {
         let slot = self.slot(name).ok_or_else(|| no_deployment(name))?;
-        let live = slot.live().ok_or_else(|| {
-            let why = slot.problem().unwrap_or_else(|| "it has not been loaded yet".to_owned());
-            Error::unavailable(format!("deployment {name} does not serve: {why}"))
-        })?;
+        let Some(live) = slot.live() else {
+            let Some(revision) = slot.revision() else { return Err(slot.not_serving()) };
+            return match version.filter(|version| *version != revision.version) {
+                None => Ok((slot, None)),
+                Some(version) => Err(other_version(name, &revision.version, version)),
+            };
+        };
         let Some(version) = version.filter(|version| *version != live.revision.version) else {
-            return Ok((slot, live));
+            return Ok((slot, Some(live)));
         };
         let candidate = slot.traffic().and_then(|traffic| traffic.of_version(version).cloned());
-        let live = candidate.ok_or_else(|| {
-            Error::not_found(format!("deployment {name} serves version {}, not {version:?}", live.revision.version))
-        })?;
-        Ok((slot, live))
+        let live = candidate.ok_or_else(|| other_version(name, &live.revision.version, version))?;
+        Ok((slot, Some(live)))
+    }
+
+    /// The right to be one of the predictions in flight.
+    pub(super) fn admit(&self) -> Result<SemaphorePermit<'_>> {
+        self.permits.try_acquire().map_err(|_| {
+            Error::exhausted(format!(
+                "{} predictions are in flight, which is the limit (deployment.max_concurrent_predictions)",
+                self.max_concurrent
+            ))
+        })
     }
 
     /// Answers one request, and records every row of it before that.
@@ -47,21 +79,26 @@ impl Service {
         prepare: impl FnOnce(&Layout) -> Result<Prepared>,
     ) -> Result<Answer> {
         let started = Instant::now();
-        let (slot, live) = self.serving(name, version)?;
-        let answered = self.answer(&slot, &live, version.is_none(), meta, prepare, started).await;
+        let patience = meta.timeout.map_or(self.patience, |timeout| timeout.min(self.patience));
+        let deadline = started + patience;
+        let (slot, live) = self.serving_until(name, version, deadline).await?;
+        self.memory.touch(&live);
+        let answered = self.answer(&slot, &live, version.is_none(), meta, prepare, (started, deadline)).await;
         match &answered {
             Ok(_) => {
                 slot.answered.increment(1);
                 slot.duration.record(started.elapsed());
             }
-            Err(error) => {
-                live.statistics.fail.add(started.elapsed());
-                let status = error.code().http_status().to_string();
-                let labels = [("deployment", name.to_owned()), ("status", status)];
-                metrics::counter!("fishy_inference_requests_total", &labels).increment(1);
-            }
+            Err(_) => live.statistics.fail.add(started.elapsed()),
         }
         answered
+    }
+
+    /// Counts a prediction request that is answered with an error. Names that are no deployment's are counted as one.
+    pub(crate) fn count_refused(&self, name: &str, error: &Error) {
+        let deployment = if self.slot(name).is_some() { name } else { "unknown" };
+        let labels = [("deployment", deployment.to_owned()), ("status", error.code().http_status().to_string())];
+        metrics::counter!("fishy_inference_requests_total", &labels).increment(1);
     }
 
     async fn answer(
@@ -71,17 +108,10 @@ impl Service {
         may_split: bool,
         meta: RequestMeta,
         prepare: impl FnOnce(&Layout) -> Result<Prepared>,
-        started: Instant,
+        (started, deadline): (Instant, Instant),
     ) -> Result<Answer> {
-        let _permit = self.permits.try_acquire().map_err(|_| {
-            Error::exhausted(format!(
-                "{} predictions are in flight, which is the limit (deployment.max_concurrent_predictions)",
-                self.max_concurrent
-            ))
-        })?;
+        let _permit = self.admit()?;
         let received_ms = self.env.now_ms();
-        let patience = meta.timeout.map_or(self.patience, |timeout| timeout.min(self.patience));
-        let deadline = started + patience;
         let traffic = slot.traffic().filter(|_| may_split);
         let Prepared { tensors, rows } = prepare(&champion.layout)?;
         let prepared = started.elapsed();
@@ -200,6 +230,10 @@ impl Service {
             drop(permit);
         });
     }
+}
+
+fn other_version(name: &str, serves: &str, asked: &str) -> Error {
+    Error::not_found(format!("deployment {name} serves version {serves}, not {asked:?}"))
 }
 
 /// A shadow that takes longer has failed.

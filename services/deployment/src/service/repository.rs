@@ -33,6 +33,12 @@ impl Service {
             match slot.live() {
                 Some(live) => all.push(ready(&live.revision.version)),
                 None if only_ready => {}
+                None if slot.is_available() => all.push(Indexed {
+                    name: name.clone(),
+                    version: slot.revision().map(|revision| revision.version).unwrap_or_default(),
+                    state: "UNAVAILABLE",
+                    reason: "not in memory: the next request loads it".to_owned(),
+                }),
                 None => all.push(Indexed {
                     name: name.clone(),
                     version: String::new(),
@@ -77,8 +83,9 @@ impl Service {
         self.ensure_slot(name).set_unloaded(false);
         let deployment = self.refresh(name).await?;
         match (deployment.current, deployment.problem) {
-            (Some(_), _) => Ok(()),
-            (None, problem) => Err(Error::precondition(format!(
+            (Some(_), None) => Ok(()),
+            (Some(_), Some(_)) if deployment.is_loaded => Ok(()),
+            (_, problem) => Err(Error::precondition(format!(
                 "deployment {name} cannot be loaded: {}",
                 problem.unwrap_or_else(|| "it has no revision".to_owned())
             ))),

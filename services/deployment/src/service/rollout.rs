@@ -30,7 +30,14 @@ impl Service {
             let slot = self.ensure_slot(&row.spec.name);
             let mut failure = None;
             let settings: EngineSettings = self.store.setting(&row.spec.name, "engine").await?.unwrap_or_default();
-            for revision in self.store.revisions(&row.spec.name, FALL_BACK).await? {
+            let revisions = self.store.revisions(&row.spec.name, FALL_BACK).await?;
+            if !self.is_loaded_at_start(&row.spec.name, &settings).await? {
+                if let Some(newest) = revisions.into_iter().next() {
+                    slot.begin_asleep(newest.revision);
+                }
+                continue;
+            }
+            for revision in revisions {
                 match self.load_cached(&revision.revision.digest, &settings).await {
                     Ok(loaded) => {
                         slot.swap(Live::new(revision.revision, loaded, settings.clone()));
@@ -44,6 +51,7 @@ impl Service {
             }
             slot.set_problem(failure.as_ref());
         }
+        self.keep_budget(None);
         Ok(())
     }
 
@@ -53,7 +61,7 @@ impl Service {
 
     /// Brings a deployment to where it should be. What stands in the way becomes its problem; the revision that serves goes
     /// on. An error only when not even the deployment could be read.
-    pub(crate) async fn roll_out(&self, name: &str, is_forced: bool) -> Result<()> {
+    pub(crate) async fn roll_out(self: &Arc<Self>, name: &str, is_forced: bool) -> Result<()> {
         if !self.is_mine(name) || self.store.deployment(name).await?.is_none() {
             self.remove_slot(name);
             return Ok(());
@@ -122,6 +130,16 @@ impl Service {
     ) -> Result<()> {
         let Some(RevisionRow { revision, .. }) = newest else { return Ok(()) };
         let settings: EngineSettings = self.store.setting(slot.name(), "engine").await?.unwrap_or_default();
+        if !is_forced && let Some(asleep) = slot.asleep().filter(|asleep| asleep.revision.number == revision.number) {
+            match asleep.failure {
+                None => return Ok(()),
+                Some(failure) if self.env.now_ms() < failure.until_ms => {
+                    return Err(Error::unavailable(failure.message));
+                }
+                // Tried again without a request: none may come to what is not ready.
+                Some(_) => {}
+            }
+        }
         let is_live = |live: Arc<Live>| live.revision.number == revision.number && live.settings == settings;
         if slot.live().is_some_and(is_live) {
             return Ok(());
@@ -134,16 +152,29 @@ impl Service {
             return Err(Error::unavailable(problem));
         }
         state.retry_at_ms = now_ms + RETRY_LOAD_MS;
-        let loaded = match self.load_cached(&revision.digest, &settings).await {
-            Ok(loaded) => loaded,
-            Err(_) => self.load_fetched(revision, &settings).await.map_err(|error| {
-                error.context(format_args!("revision {} of {} cannot be loaded", revision.number, slot.name()))
-            })?,
-        };
-        slot.swap(Live::new(revision.clone(), loaded, settings));
+        let loaded = self.load_revision(slot.name(), revision, &settings).await?;
+        let live = Live::new(revision.clone(), loaded, settings);
+        self.memory.touch(&live);
+        slot.swap(live);
+        self.keep_budget(Some(slot.name()));
         state.retry_at_ms = 0;
         tracing::info!(deployment = slot.name(), revision = revision.number, version = revision.version, "serving");
         Ok(())
+    }
+
+    /// Loads a revision out of the local cache, else out of the registry.
+    pub(super) async fn load_revision(
+        &self,
+        name: &str,
+        revision: &Revision,
+        settings: &EngineSettings,
+    ) -> Result<LoadedModel> {
+        match self.load_cached(&revision.digest, settings).await {
+            Ok(loaded) => Ok(loaded),
+            Err(_) => self.load_fetched(revision, settings).await.map_err(|error| {
+                error.context(format_args!("revision {} of {name} cannot be loaded", revision.number))
+            }),
+        }
     }
 
     async fn load_fetched(&self, revision: &Revision, settings: &EngineSettings) -> Result<LoadedModel> {
@@ -256,7 +287,10 @@ impl Service {
         self.store.activate(spec, before, &row, &events).await?;
         let revision = row.revision;
         tracing::info!(deployment = spec.name, revision = revision.number, version = revision.version, "rolled out");
-        slot.swap(Live::new(revision, loaded, settings));
+        let live = Live::new(revision, loaded, settings);
+        self.memory.touch(&live);
+        slot.swap(live);
+        self.keep_budget(Some(slot.name()));
         let used: HashSet<String> = self.store.digests_in_use(CACHED_REVISIONS).await?.into_iter().collect();
         if let Err(error) = self.cache.clean(used).await {
             tracing::warn!(error = error.chain(), "cannot clean the model cache");

@@ -8,19 +8,19 @@ use serde_json::json;
 use crate::world::{App, COLUMNS, World, call, serving, spec};
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Request {
+pub struct Request {
     #[prost(string, tag = "1")]
-    model: String,
+    pub model: String,
     #[prost(string, tag = "3")]
     id: String,
     #[prost(message, repeated, tag = "5")]
     inputs: Vec<Input>,
     #[prost(bytes = "vec", repeated, tag = "7")]
-    raw: Vec<Vec<u8>>,
+    pub raw: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Input {
+pub struct Input {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(string, tag = "2")]
@@ -30,13 +30,13 @@ struct Input {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Answer {
+pub struct Answer {
     #[prost(string, tag = "2")]
-    version: String,
+    pub version: String,
     #[prost(string, tag = "3")]
     id: String,
     #[prost(bytes = "vec", repeated, tag = "6")]
-    raw: Vec<Vec<u8>>,
+    pub raw: Vec<Vec<u8>>,
 }
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -45,7 +45,7 @@ const DENIED: u32 = 7;
 const EXHAUSTED: u32 = 8;
 
 /// One row by column, as the models of this crate's tests take it.
-fn request(id: &str, temperature: f64) -> Request {
+pub fn request(id: &str, temperature: f64) -> Request {
     let values = [temperature, 1.0, 1.0];
     Request {
         model: "virtual-oxygen".into(),
@@ -56,7 +56,7 @@ fn request(id: &str, temperature: f64) -> Request {
 }
 
 /// Status, its message, and the answer.
-async fn send(client: &ServiceClient, request: &Request, headers: &[(&str, &str)]) -> (u32, String, Answer) {
+pub async fn send(client: &ServiceClient, request: &Request, headers: &[(&str, &str)]) -> (u32, String, Answer) {
     let message = request.encode_to_vec();
     let mut body = vec![0];
     body.extend((message.len() as u32).to_be_bytes());

@@ -43,6 +43,8 @@ pub struct FakeRegistry {
     pub versions: HashMap<String, Files>,
     pub champion: Option<String>,
     pub is_away: bool,
+    /// It takes requests and never answers.
+    pub is_stuck: bool,
     pub protected: Vec<Value>,
     /// Content of a file that goes over the wire instead of the true one.
     pub damaged: HashMap<String, Vec<u8>>,
@@ -59,6 +61,7 @@ pub struct World {
     pub bus: Bus,
     pub db: Db,
     pub env: Env,
+    pub clock: Arc<ManualClock>,
     pub blob: Blob,
     /// Every record that came over the stream.
     pub streamed: Arc<Mutex<Vec<PredictionRecord>>>,
@@ -138,12 +141,14 @@ impl World {
     pub async fn with_db(dir: TempDir, db: Db) -> Self {
         let migrations: Vec<_> = [OUTBOX].into_iter().chain(MIGRATIONS.iter().copied()).collect();
         db.migrate(&migrations).await.unwrap();
+        let clock = Arc::new(ManualClock::at(NOW_MS));
         let world = Self {
             dir,
             registry: Shared::default(),
             bus: Bus::in_process(),
             db,
-            env: Env { clock: Arc::new(ManualClock::at(NOW_MS)), ids: Arc::new(SequentialIds::default()) },
+            env: Env { clock: Arc::clone(&clock) as _, ids: Arc::new(SequentialIds::default()) },
+            clock,
             blob: Blob::open("memory:", &BlobOptions::default()).unwrap(),
             streamed: Arc::default(),
         };
@@ -347,7 +352,13 @@ fn fakes(shared: Shared) -> Router {
 }
 
 async fn away(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let is_away = shared.lock().unwrap().is_away;
+    let (is_away, is_stuck) = {
+        let registry = shared.lock().unwrap();
+        (registry.is_away, registry.is_stuck)
+    };
+    if is_stuck {
+        return futures::future::pending().await;
+    }
     if is_away { StatusCode::SERVICE_UNAVAILABLE.into_response() } else { next.run(request).await }
 }
 
