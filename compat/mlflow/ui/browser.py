@@ -166,9 +166,20 @@ class Browser:
                 raise AssertionError(f"{what}; the page shows:\n{shown}\n{told}")
             await asyncio.sleep(0.1)
 
-    async def _picture(self, name: str):
-        taken = await self._call("Page.captureScreenshot", format="png")
+    async def _picture(self, name: str, whole: bool = False):
+        taken = await self._call("Page.captureScreenshot", format="png", **await self._part(whole))
         (self.pictures / f"{name}.png").write_bytes(base64.b64decode(taken["data"]))
+
+    async def _part(self, whole: bool):
+        if not whole:
+            return {}
+        size = (await self._call("Page.getLayoutMetrics"))["cssContentSize"]
+        return {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
+
+    def color_scheme(self, name: str):
+        """Prefers `light` or `dark` pages from now on."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self._loop.run_until_complete(self._call("Emulation.setEmulatedMedia", features=features))
 
     def open(self, url: str):
         """Opens a page anew: also when only what is behind the # differs."""
@@ -215,6 +226,6 @@ class Browser:
 
         self._loop.run_until_complete(self._until(is_quiet, "the page does not come to rest"))
 
-    def picture(self, name: str):
-        """Keeps a picture of the page."""
-        self._loop.run_until_complete(self._picture(name))
+    def picture(self, name: str, whole: bool = False):
+        """Keeps a picture of the page: of what the window shows, or of all of it."""
+        self._loop.run_until_complete(self._picture(name, whole))

@@ -1,6 +1,7 @@
 mod alerts;
 mod checks;
 mod looking_back;
+mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,6 +71,8 @@ pub enum What {
     Explain(looking_back::Explain),
     /// Computes past windows once more from their rows, and says whether the figures are those of then.
     Replay(looking_back::ReplaySpan),
+    /// One self-contained HTML file: distributions, drift, error, slices, data quality, labels and decisions.
+    Report(report::Report),
     /// Alerts of all monitors, newest first.
     Alerts(alerts::Alerts),
     /// Keeps alerts from being sent for a while.
@@ -169,6 +172,7 @@ impl What {
             }
             Self::Explain(explain) => explain.run().await,
             Self::Replay(replay) => replay.run().await.map(drop),
+            Self::Report(report) => report.run().await,
             Self::Checks(checks) => checks.run().await,
             Self::Alarms(alarms) => alarms.run().await,
             Self::Alerts(alerts) => alerts.run().await,

@@ -19,6 +19,7 @@ mod checks;
 mod conditions;
 mod looking_back;
 mod opinions;
+mod overview;
 
 pub use alerts::{Alert, Matcher, Silence, SilenceRequest};
 pub use checks::{
@@ -28,6 +29,7 @@ pub use checks::{
 pub use conditions::Condition;
 pub use looking_back::{Correlation, Difference, ExplainedTest, Explanation, Part, Replay};
 pub use opinions::{Degree, Judgement, NewOpinion, Opinion, OpinionQuery, Opinions};
+pub use overview::{Bin, Distribution, LabelDelay, Overview, Sample, SliceErrors, VersionAnswers};
 
 /// What a monitor watches and when it acts. All lengths are event time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod dataset;
 pub mod monitor;
 pub mod opinions;
+pub mod overview;
 pub mod record;
 pub mod replay;
 pub mod sensors;

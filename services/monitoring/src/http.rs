@@ -6,6 +6,7 @@ mod dataset;
 mod feedback;
 mod looking_back;
 mod monitors;
+mod overview;
 mod served;
 mod windows;
 
@@ -31,6 +32,7 @@ pub fn router(monitoring: Arc<Monitoring>, guard: &Guard) -> axum::Router {
         .get("/api/v1/monitors/{name}/alarms", "monitoring:read", checks::alarms)
         .get("/api/v1/monitors/{name}/explanation", "monitoring:read", looking_back::explain)
         .get("/api/v1/monitors/{name}/replay", "monitoring:read", looking_back::replay)
+        .get("/api/v1/monitors/{name}/overview", "monitoring:read", overview::overview)
         .post("/api/v1/monitors/{name}/observations", "feedback:write", feedback::observations)
         .get("/api/v1/alerts", "monitoring:read", alerts::list)
         .get("/api/v1/silences", "monitoring:read", alerts::silences)

@@ -13,6 +13,7 @@ mod ingest;
 mod looking_back;
 mod monitors;
 mod opinions;
+mod overview;
 mod reference;
 mod served;
 

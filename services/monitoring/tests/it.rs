@@ -21,6 +21,8 @@ mod faults;
 mod feedback;
 #[path = "it/opinions.rs"]
 mod opinions;
+#[path = "it/overview.rs"]
+mod overview;
 #[path = "it/restart.rs"]
 mod restart;
 #[path = "it/served.rs"]

@@ -283,7 +283,7 @@ impl Monitoring {
 }
 
 /// The span that a champion was trained on.
-fn training_span(champion: &Champion) -> Option<Span> {
+pub(super) fn training_span(champion: &Champion) -> Option<Span> {
     let bound = |tag: &str| champion.number::<i64>(tag).filter(|time_ms| is_time(*time_ms));
     Some(Span { from_ms: bound("fishy.training.from_ms")?, to_ms: bound("fishy.training.to_ms")? })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
-use fishy_contracts::monitoring::ServedPrediction;
+use fishy_contracts::monitoring::{ServedPrediction, VersionAnswers};
 use fishy_core::Result;
 use fishy_core::time::HOUR_MS;
 use fishy_db::{Db, Row as DbRow, Tx, args};
@@ -288,6 +288,33 @@ pub async fn count_predictions(db: &Db, deployment: &str, from_ms: i64, to_ms: i
     let sql = "select count(*) as n from predictions where deployment = $1 and time_ms >= $2 and time_ms < $3";
     let row = db.query_opt(sql, args![deployment, from_ms, to_ms]).await?;
     row.map_or(Ok(0), |row| Ok(row.get::<i64>("n")? as u64))
+}
+
+/// Who answered in a span, in the order of their first answers.
+pub async fn versions(db: &Db, deployment: &str, from_ms: i64, to_ms: i64) -> Result<Vec<VersionAnswers>> {
+    let sql = "select version, count(*) as n, min(time_ms) as first_ms, max(time_ms) as last_ms from predictions
+               where deployment = $1 and time_ms >= $2 and time_ms < $3 group by version order by min(time_ms), version";
+    let rows = db.query(sql, args![deployment, from_ms, to_ms]).await?;
+    let one = |row: &DbRow| {
+        Ok(VersionAnswers {
+            version: row.get("version")?,
+            predictions: row.get::<i64>("n")? as u64,
+            first_ms: row.get("first_ms")?,
+            last_ms: row.get("last_ms")?,
+        })
+    };
+    rows.iter().map(one).collect()
+}
+
+/// True values of the predictions of a span by full hours that they took, in order.
+pub async fn label_delays(db: &Db, deployment: &str, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u64)>> {
+    let sql = format!(
+        "select (arrived_ms - time_ms) / {HOUR_MS} as hours, count(*) as n from predictions
+         where deployment = $1 and time_ms >= $2 and time_ms < $3 and arrived_ms is not null
+         group by (arrived_ms - time_ms) / {HOUR_MS} order by hours"
+    );
+    let rows = db.query(&sql, args![deployment, from_ms, to_ms]).await?;
+    rows.iter().map(|row| Ok((row.get("hours")?, row.get::<i64>("n")? as u64))).collect()
 }
 
 /// How many rows there are for a reference.
