@@ -4,6 +4,7 @@
 mod it {
     pub mod cluster;
     pub mod command_line;
+    pub mod queue;
     pub mod registry;
     pub mod replay;
     pub mod rig;

@@ -25,7 +25,7 @@ impl Drop for Process {
     }
 }
 
-fn setting(name: &str, default: &str) -> String {
+pub fn setting(name: &str, default: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "tests find their services by environment")]
     std::env::var(name).unwrap_or_else(|_| default.to_owned())
 }

@@ -109,11 +109,11 @@ impl Crew {
     }
 
     /// In a task of its own: a panic stays there, and closing can wait for it even when the publisher was dropped.
-    async fn run(
+    pub async fn run<T: Send + 'static>(
         &self,
-        handling: impl Future<Output = Result<()>> + Send + 'static,
+        handling: impl Future<Output = Result<T>> + Send + 'static,
         traceparent: Option<&str>,
-    ) -> Result<()> {
+    ) -> Result<T> {
         let trace = traceparent.and_then(TraceContext::parse).map(TraceContext::child);
         let mut task = self.tasks.spawn(async move {
             match trace {
@@ -147,6 +147,6 @@ fn called_with_batch(
     async move { handler(offset, batch).await }
 }
 
-fn count(queue: &str, outcome: &'static str) {
+pub(crate) fn count(queue: &str, outcome: &'static str) {
     metrics::counter!("fishy_bus_handled_total", "queue" => queue.to_owned(), "outcome" => outcome).increment(1);
 }

@@ -3,6 +3,9 @@
 mod handling;
 mod in_process;
 mod rabbit;
+mod requests;
+
+pub use requests::{Answer, QueuedRequest, RequestHandler, RequestQueues};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,6 +130,18 @@ impl Bus {
             Backend::Rabbit(bus) => StreamBackend::Rabbit(bus.stream(name).await?),
         };
         Ok(Stream { backend })
+    }
+
+    /// Answers the requests of a queue, each at least once: a request leaves its queue when the broker has confirmed the
+    /// answer, or the dead letter. Needs RabbitMQ. Answers when all is attached, or when there is no broker: then it follows.
+    pub async fn serve(&self, queues: RequestQueues, handler: RequestHandler) -> Result<()> {
+        match &self.backend {
+            Backend::InProcess(_) => Err(Error::invalid(format!(
+                "requests come from the queue {:?} of a RabbitMQ broker: set bus.url (amqp://…)",
+                queues.requests
+            ))),
+            Backend::Rabbit(bus) => bus.serve(queues, handler).await,
+        }
     }
 
     /// Whether the broker is there and all subscriptions are attached to it.

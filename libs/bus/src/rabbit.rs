@@ -1,5 +1,6 @@
 mod consumer;
 mod link;
+mod requests;
 mod stream;
 
 pub(crate) use stream::RabbitStream;
@@ -8,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fishy_core::{Env, Error, Event, Result};
+use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use self::consumer::{Consumer, Place, Subscription, run_consumer};
 use self::link::{Link, Message};
+use self::requests::Server;
 use crate::handling::Crew;
-use crate::{BusOptions, Handler};
+use crate::{BusOptions, Handler, RequestHandler, RequestQueues};
 
 /// What the exchanges and queues are called.
 #[derive(Clone)]
@@ -77,13 +80,17 @@ impl Rabbit {
     pub async fn publish(&self, event: Event) -> Result<()> {
         let _admitted = self.crew.admit()?;
         let body = serde_json::to_vec(&event).map_err(|error| Error::internal("an event").with_source(error))?;
+        let mut properties = BasicProperties::default()
+            .with_content_type("application/cloudevents+json".into())
+            .with_message_id(short(event.id)?);
+        if let Some(traceparent) = &event.traceparent {
+            properties = properties.with_headers(table([("traceparent", text(traceparent))]));
+        }
         let message = Message {
             exchange: self.names.events()?,
             routing_key: short(event.kind.clone())?,
             body: &body,
-            content_type: "application/cloudevents+json",
-            id: Some(short(event.id)?),
-            traceparent: event.traceparent,
+            properties,
             is_mandatory: false,
         };
         self.link.publish(message).await
@@ -98,6 +105,14 @@ impl Rabbit {
     pub async fn stream(&self, name: &str) -> Result<Arc<RabbitStream>> {
         let queue = self.names.name(&format!("stream.{name}"))?;
         RabbitStream::open(queue, self.link.clone(), self.crew.clone(), Arc::clone(&self.detached)).await
+    }
+
+    pub async fn serve(&self, queues: RequestQueues, handler: RequestHandler) -> Result<()> {
+        let server = Server::new(&self.names, queues, handler, self.link.clone())?;
+        for _ in 0..server.prefetch() {
+            self.start(server.clone()).await?;
+        }
+        Ok(())
     }
 
     async fn start(&self, consumer: impl Consumer) -> Result<()> {

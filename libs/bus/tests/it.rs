@@ -11,5 +11,7 @@ mod fixture;
 mod in_process;
 #[path = "it/rabbit.rs"]
 mod rabbit;
+#[path = "it/requests.rs"]
+mod requests;
 #[path = "it/streams.rs"]
 mod streams;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// `[deployment]`: serving, and the log of predictions.
@@ -22,6 +24,8 @@ pub struct Deployment {
     pub load_at_start: bool,
     /// How long a load that requests wait for may take.
     pub load_timeout_ms: u64,
+    /// Deployments that also take requests from a queue of RabbitMQ, by name.
+    pub queues: BTreeMap<String, RequestQueue>,
 }
 
 impl Default for Deployment {
@@ -36,6 +40,7 @@ impl Default for Deployment {
             memory_budget_bytes: 0,
             load_at_start: true,
             load_timeout_ms: 30_000,
+            queues: BTreeMap::new(),
         }
     }
 }
@@ -48,4 +53,42 @@ pub enum SpoolFull {
     DropOldest,
     /// Requests are refused until there is room.
     Refuse,
+}
+
+/// `[deployment.queues.NAME]`: requests to the deployment NAME from a queue of the broker at `bus.url`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestQueue {
+    /// The queue that requests come from; declared where it is not there.
+    pub requests: String,
+    /// The queue for answers to requests without `reply_to`; declared where it is not there. Empty: they need `reply_to`.
+    #[serde(default)]
+    pub results: String,
+    /// The queue for requests that cannot be answered; empty: that of the requests with `.dead` behind it.
+    #[serde(default)]
+    pub dead: String,
+    /// Who asks, in the eyes of the policies; a user of this name.
+    #[serde(default = "queue_principal")]
+    pub principal: String,
+    /// The roles of `principal`, for example `sensor`. Without one, the policies that come with the program permit nothing.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Requests taken from the queue and not yet answered, at most, by each process; 1 to 64.
+    #[serde(default = "queue_prefetch")]
+    pub prefetch: u16,
+    /// How long a request is tried again while the deployment is overloaded or not ready; then it is dead.
+    #[serde(default = "queue_patience")]
+    pub patience_ms: u64,
+}
+
+fn queue_principal() -> String {
+    "queue".to_owned()
+}
+
+const fn queue_prefetch() -> u16 {
+    8
+}
+
+const fn queue_patience() -> u64 {
+    600_000
 }

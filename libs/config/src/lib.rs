@@ -16,7 +16,7 @@ mod telemetry;
 
 pub use auth::{Auth, Oidc};
 pub use bus::Bus;
-pub use deployment::{Deployment, SpoolFull};
+pub use deployment::{Deployment, RequestQueue, SpoolFull};
 pub use governance::Governance;
 pub use inference::Inference;
 pub use load::{Overrides, load};

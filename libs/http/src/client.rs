@@ -125,6 +125,12 @@ impl ServiceClient {
         Self { service, target, caller: Identity::service(caller), timeout: Duration::from_mins(1) }
     }
 
+    /// A client of the service in `slot` that asks for somebody else, for a door that is not HTTP: with that one's rights.
+    pub fn local_as(service: &'static str, slot: &ServiceSlot, caller: Identity) -> Self {
+        let target = Target::Local(slot.clone());
+        Self { service, target, caller, timeout: Duration::from_mins(1) }
+    }
+
     /// A client of the service at a URL. `authorization` is sent as it is.
     pub fn remote(service: &'static str, base: &str, caller: &str, authorization: Option<String>) -> Result<Self> {
         let http = reqwest::Client::builder()

@@ -25,5 +25,5 @@ pub(crate) use mlmodel::MlModel;
 pub(crate) use model_uri::{ModelUri, Reference};
 pub(crate) use nested::Nested;
 pub(crate) use record::{Element, OutputsOfRow, Recorded, RowOf};
-pub(crate) use request::{RequestMeta, parse_time};
+pub(crate) use request::{RequestMeta, check_prediction_id, parse_time};
 pub(crate) use signature::{Column, Param, Signature, check_params};

@@ -10,6 +10,8 @@ mod scoring;
 mod tensors;
 pub(crate) mod v2;
 
+pub(crate) use scoring::PREDICTION_ID;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -5,6 +5,7 @@ mod events;
 mod export;
 mod grpc;
 mod http;
+mod queue;
 mod service;
 mod spool;
 mod store;
@@ -75,7 +76,8 @@ pub struct Running {
 pub async fn start(deps: Deps) -> Result<Running> {
     let Deps { env, config, db, bus, guard, registry, governance, blob, engine, stop } = deps;
     describe_metrics();
-    let settings = config.deployment;
+    let mut settings = config.deployment;
+    let queues = std::mem::take(&mut settings.queues);
     let home = Path::new(&config.storage.data_dir).join("deployment");
     let options = SpoolOptions { max_bytes: settings.spool_max_bytes, when_full: settings.spool_when_full };
     let spool_dir = home.join("spool");
@@ -117,6 +119,8 @@ pub async fn start(deps: Deps) -> Result<Running> {
         flush: Duration::from_millis(settings.parquet_flush_ms.max(100)),
         health: Arc::clone(&healths[1]),
     });
+    let router = http::router(Arc::clone(&service), &guard).merge(grpc::router(Arc::clone(&service), &guard)?);
+    queue::serve(&bus, queues, &service.only, &router).await?;
     let poll = Duration::from_millis(settings.registry_poll_ms.max(50));
     let (parquet_task, parquet_stop) = (Arc::clone(&parquet), stop.clone());
     let tasks = vec![
@@ -125,7 +129,6 @@ pub async fn start(deps: Deps) -> Result<Running> {
         tokio::spawn(async move { parquet_task.run(parquet_stop).await }),
         tokio::spawn(sync_each_second(spool, stop)),
     ];
-    let router = http::router(Arc::clone(&service), &guard).merge(grpc::router(Arc::clone(&service), &guard)?);
     Ok(Running { router, service, parquet, healths, tasks })
 }
 

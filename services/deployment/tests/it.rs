@@ -15,6 +15,8 @@ mod grpc;
 mod memory;
 #[path = "it/protocol.rs"]
 mod protocol;
+#[path = "it/queue.rs"]
+mod queue;
 #[path = "it/records.rs"]
 mod records;
 #[path = "it/replicas.rs"]

@@ -49,6 +49,24 @@ impl Live {
             }),
         }
     }
+
+    /// Publishes on a channel that asks for confirms; answers when the broker has confirmed, with false when no queue wants a
+    /// mandatory message. Only on a channel where one message is under way at a time is it certain which message that is of:
+    /// the client library gives a returned message to the next confirm, whose ever that is.
+    pub async fn publish(&self, channel: &Channel, message: Message<'_>) -> Result<bool> {
+        let properties = message.properties.with_delivery_mode(PERSISTENT);
+        let options = BasicPublishOptions { mandatory: message.is_mandatory, ..BasicPublishOptions::default() };
+        let confirmed = self.answer(async {
+            channel.basic_publish(message.exchange, message.routing_key, options, message.body, properties).await?.await
+        });
+        match confirmed.await? {
+            Ok(Confirmation::Ack(returned)) => Ok(returned.is_none()),
+            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => {
+                Err(Error::unavailable("RabbitMQ did not confirm a message"))
+            }
+            Err(error) => Err(lost(error)),
+        }
+    }
 }
 
 /// One message to publish.
@@ -56,9 +74,7 @@ pub(crate) struct Message<'a> {
     pub exchange: ShortString,
     pub routing_key: ShortString,
     pub body: &'a [u8],
-    pub content_type: &'static str,
-    pub id: Option<ShortString>,
-    pub traceparent: Option<String>,
+    pub properties: BasicProperties,
     /// Whether it is an error that no queue wants it.
     pub is_mandatory: bool,
 }
@@ -115,30 +131,10 @@ impl Link {
 
     pub async fn publish(&self, message: Message<'_>) -> Result<()> {
         let live = self.live().ok_or_else(|| Error::unavailable("RabbitMQ is not connected"))?;
-        let mut properties =
-            BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type(message.content_type.into());
-        if let Some(id) = message.id {
-            properties = properties.with_message_id(id);
+        if live.publish(&live.publisher, message).await? {
+            return Ok(());
         }
-        if let Some(traceparent) = &message.traceparent {
-            properties = properties.with_headers(table([("traceparent", text(traceparent))]));
-        }
-        let options = BasicPublishOptions { mandatory: message.is_mandatory, ..BasicPublishOptions::default() };
-        let confirmed = live.answer(async {
-            live.publisher
-                .basic_publish(message.exchange, message.routing_key, options, message.body, properties)
-                .await?
-                .await
-        });
-        match confirmed.await {
-            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(Error::unavailable("no queue of RabbitMQ takes the message")),
-            Ok(Ok(Confirmation::Nack(_) | Confirmation::NotRequested)) => {
-                Err(Error::unavailable("RabbitMQ did not confirm a message"))
-            }
-            Ok(Err(error)) => Err(lost(error)),
-            Err(error) => Err(error),
-        }
+        Err(Error::unavailable("no queue of RabbitMQ takes the message"))
     }
 
     pub async fn close(&self) {

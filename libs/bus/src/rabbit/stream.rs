@@ -8,7 +8,7 @@ use futures::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, ShortString};
-use lapin::{Channel, Connection};
+use lapin::{BasicProperties, Channel, Connection};
 use tokio::time::timeout;
 
 use super::consumer::{Consumer, Verdict, settle};
@@ -82,9 +82,7 @@ impl RabbitStream {
             exchange: ShortString::default(),
             routing_key: self.queue.clone(),
             body: batch,
-            content_type: "application/octet-stream",
-            id: None,
-            traceparent: None,
+            properties: BasicProperties::default().with_content_type("application/octet-stream".into()),
             is_mandatory: true,
         };
         let result = self.link.publish(message).await;

@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use crate::fixture::{Fixture, amqp_url, event, on_rabbit, take, telling, telling_batches, until};
 
 /// A way to the broker that can be cut.
-struct Proxy {
-    url: String,
+pub struct Proxy {
+    pub url: String,
     is_open: Arc<watch::Sender<bool>>,
 }
 
 impl Proxy {
-    async fn start(is_open: bool) -> Self {
+    pub async fn start(is_open: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let target = amqp_url();
@@ -43,11 +43,11 @@ impl Proxy {
         Self { url, is_open }
     }
 
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.is_open.send_replace(false);
     }
 
-    fn mend(&self) {
+    pub fn mend(&self) {
         self.is_open.send_replace(true);
     }
 }

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::encoding::{LARGE_BYTES, pack, set_encoding};
 use super::extract::{Body, Path};
+use super::scoring::PREDICTION_ID;
 use super::tensors::Flat;
 use crate::domain::{Elements, Layout, NamedInput, Nested, Prepared, RequestMeta};
 use crate::service::{Answer, Service, blocking};
@@ -166,12 +167,21 @@ async fn run(
 ) -> Result<Response> {
     let answered = async {
         let InferRequest { id, parameters, inputs, outputs: wanted } = read_request(headers, body).await?;
+        let id = id.filter(|id| !id.is_empty()).or_else(|| header_id(headers, &parameters));
         let meta = RequestMeta::new(id, &parameters)?;
         let answer = service.predict(model, version, meta, |layout| prepare(layout, inputs, &wanted)).await?;
         Ok::<_, Error>((answer, parameters, wanted))
     };
     let (answer, parameters, wanted) = answered.await.inspect_err(|error| service.count_refused(model, error))?;
     write_answer(model, &answer, &parameters, &wanted, headers).await
+}
+
+/// The prediction id of the header `x-prediction-id`, which counts where the body has none.
+fn header_id(headers: &HeaderMap, parameters: &Map<String, Value>) -> Option<String> {
+    if parameters.contains_key("prediction_id") {
+        return None;
+    }
+    headers.get(PREDICTION_ID).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned())
 }
 
 /// Reads a body, away from the async threads when it is large.

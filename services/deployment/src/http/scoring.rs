@@ -26,7 +26,7 @@ use crate::service::{Answer, Service, blocking};
 /// The MLflow release whose scoring protocol this is; its clients ask for it.
 const MLFLOW_VERSION: &str = "3.17.2";
 /// The prediction id: brought by the caller, and given back.
-const PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
+pub(crate) const PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 /// The event time of the request.
 const EVENT_TIME: HeaderName = HeaderName::from_static("x-event-time");
 
