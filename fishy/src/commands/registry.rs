@@ -2,6 +2,7 @@
 
 mod deletion;
 mod history;
+mod moving;
 mod served;
 
 use anyhow::{Context, Result};
@@ -25,6 +26,10 @@ pub enum What {
     Release(deletion::Held),
     /// What is held.
     Holds(deletion::Holds),
+    /// Copies a whole MLflow server into this one, with ids, times and users. Stopped half way, the same command goes on.
+    Import(moving::Moving),
+    /// Copies what is new or changed since the import; as often as wanted.
+    Sync(moving::Moving),
 }
 
 impl What {
@@ -38,6 +43,8 @@ impl What {
             Self::Hold(held) => held.hold().await,
             Self::Release(held) => held.release().await,
             Self::Holds(holds) => holds.run().await,
+            Self::Import(moving) => moving.import().await,
+            Self::Sync(moving) => moving.sync().await,
         }
     }
 }

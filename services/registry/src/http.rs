@@ -6,6 +6,7 @@ mod asker;
 mod deletion;
 mod experiments;
 mod graphql;
+mod imports;
 mod logged_models;
 mod message;
 mod metrics;
@@ -42,7 +43,7 @@ const WRITE: &str = "registry:write";
 /// All routes; those of the web UI when there is a folder of it.
 pub(crate) fn router(registry: App, guard: &Guard, ui: Option<&Path>) -> Router {
     let mlflow = || Routes::new(SERVICE, ErrorForm::Mlflow, guard);
-    let mut all = [own::routes, webhooks::own_routes, deletion::routes]
+    let mut all = [own::routes, webhooks::own_routes, deletion::routes, imports::routes]
         .into_iter()
         .fold(Routes::new(SERVICE, ErrorForm::Problem, guard), |routes, family: fn(_) -> _| family(routes))
         .finish();

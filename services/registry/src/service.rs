@@ -7,6 +7,7 @@ mod experiments;
 mod gc;
 mod history;
 mod holds;
+mod imports;
 mod logged_models;
 mod models;
 mod runs;
@@ -16,6 +17,7 @@ mod versions;
 mod webhooks;
 
 pub(crate) use calls::Calls;
+pub(crate) use imports::{Copied, Origin, Seal};
 pub(crate) use logged_models::NewLoggedModel;
 pub(crate) use runs::{Batch, NewRun, RunChange};
 pub(crate) use searches::Search;

@@ -5,6 +5,7 @@ pub(crate) mod artifacts;
 pub(crate) mod experiments;
 pub(crate) mod history;
 pub(crate) mod holds;
+pub(crate) mod imports;
 pub(crate) mod inputs;
 pub(crate) mod logged_models;
 pub(crate) mod metrics;

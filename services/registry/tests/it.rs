@@ -5,6 +5,8 @@
 mod aliases;
 #[path = "it/deletion.rs"]
 mod deletion;
+#[path = "it/imports.rs"]
+mod imports;
 #[path = "it/migrations.rs"]
 mod migrations;
 #[path = "it/plans.rs"]

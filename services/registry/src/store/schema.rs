@@ -9,6 +9,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "webhooks", sql: WEBHOOKS },
     Migration { version: 5, name: "holds, and what deletion looks things up by", sql: DELETION },
     Migration { version: 14, name: "uploads under way", sql: UPLOADS },
+    Migration { version: 16, name: "imports from other servers", sql: IMPORTS },
 ];
 
 const REGISTRY: &str = "
@@ -318,4 +319,19 @@ CREATE TABLE artifact_uploads (
   started_time BIGINT NOT NULL
 );
 CREATE INDEX artifact_uploads_by_time ON artifact_uploads (started_time, id);
+";
+
+const IMPORTS: &str = "
+-- What came from which server, and under which id it is here. The digest is that of what the server told of it, and
+-- empty until all that belongs to it is here.
+CREATE TABLE imports (
+  source TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  source_id TEXT NOT NULL,
+  target_id TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  time_ms BIGINT NOT NULL,
+  PRIMARY KEY (source, kind, source_id)
+);
+CREATE INDEX imports_by_target ON imports (kind, target_id);
 ";
