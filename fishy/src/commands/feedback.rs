@@ -118,7 +118,7 @@ impl What {
     }
 }
 
-fn degree(text: &str) -> Result<Degree> {
+pub(super) fn degree(text: &str) -> Result<Degree> {
     serde_json::from_value(text.into())
         .with_context(|| format!("severity is {text:?}: use none, mild, moderate or severe"))
 }

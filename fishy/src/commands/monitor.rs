@@ -1,5 +1,7 @@
 mod alerts;
 mod checks;
+mod compare;
+mod experts;
 mod looking_back;
 mod report;
 
@@ -86,6 +88,15 @@ pub enum What {
         #[command(flatten)]
         server: Server,
     },
+    /// The expert queue: which answers an expert should look at next.
+    #[command(subcommand)]
+    Queue(experts::Queue),
+    /// How far experts agree on what was shown to them more than once.
+    Agreement(experts::AgreementOfExperts),
+    /// Compares automatic with manual values: bias, limits of agreement, and the line between them.
+    Compare(compare::Compare),
+    /// Verifies a signed comparison without a server; exit code 1 when it was changed.
+    VerifyComparison(compare::VerifyComparison),
     /// Decisions of the trigger, newest first.
     Triggers {
         /// The monitor.
@@ -104,6 +115,9 @@ impl What {
     pub async fn run(self) -> Result<ExitCode> {
         if let Self::Replay(replay) = self {
             return replay.run().await;
+        }
+        if let Self::VerifyComparison(verify) = self {
+            return verify.run();
         }
         self.show().await?;
         Ok(ExitCode::SUCCESS)
@@ -173,6 +187,10 @@ impl What {
             Self::Explain(explain) => explain.run().await,
             Self::Replay(replay) => replay.run().await.map(drop),
             Self::Report(report) => report.run().await,
+            Self::Queue(queue) => queue.run().await,
+            Self::Agreement(agreement) => agreement.run().await,
+            Self::Compare(compare) => compare.run().await,
+            Self::VerifyComparison(verify) => verify.run().map(drop),
             Self::Checks(checks) => checks.run().await,
             Self::Alarms(alarms) => alarms.run().await,
             Self::Alerts(alerts) => alerts.run().await,

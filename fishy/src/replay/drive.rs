@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use fishy_contracts::deployment::DeploymentSpec;
 use fishy_contracts::events::TriggerFired;
 use fishy_contracts::monitoring::{
-    DataFault, GroundTruth, GroundTruthItem, MonitorSpec, MonitorStatus, Observation, Observations, ProbeChecks,
-    Watermark,
+    DataFault, ExpertSpec, GroundTruth, GroundTruthItem, MonitorSpec, MonitorStatus, Observation, Observations,
+    ProbeChecks, Watermark,
 };
 use fishy_contracts::pipelines::{Run, RunStatus, StartRun};
 use fishy_contracts::{DeploymentClient, GovernanceClient, MonitoringClient, PipelinesClient, segment};
@@ -191,6 +191,7 @@ impl<'a> Driver<'a> {
             trigger: plan.trigger.clone(),
             checks: Vec::new(),
             probes: ProbeChecks::default(),
+            experts: ExpertSpec::default(),
         };
         self.patiently("monitor", || self.monitoring.apply(&monitor)).await?;
         for rows in plan.rows[..plan.first_replayed()].chunks(CHUNK) {

@@ -78,3 +78,35 @@ fn a_server_that_is_away_is_a_clear_error() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be reached"));
 }
+
+#[test]
+fn a_comparison_is_signed_and_verifies_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let rows: Vec<String> = (0..40).map(|n| format!("{},{}", f64::from(n) * 1.02 + f64::from(n % 3), n)).collect();
+    std::fs::write(path("lice.csv"), format!("automatic,manual\n{}\n", rows.join("\n"))).unwrap();
+    let signer = fishy_audit::Signer::from_random("farm/audit", [7; 32]).unwrap();
+    std::fs::write(path("key.pem"), signer.to_pem().unwrap()).unwrap();
+    let (file, report, key) = (path("lice.csv"), path("lice.json"), path("key.pem"));
+    let compare = ["monitor", "compare", "--file", &file, "--report", &report, "--key", &key, "--origin", "farm/audit"];
+    let printed = run(&compare);
+    let text = String::from_utf8_lossy(&printed.stdout);
+    assert!(
+        printed.status.success() && text.contains("Passing-Bablok slope") && text.contains("40 pairs"),
+        "{printed:?}"
+    );
+    let json = run(&["monitor", "compare", "--file", &file, "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["figures"]["bland_altman"]["bias"].as_f64().unwrap() > 1.0, "{json}");
+
+    let trusted = signer.verifier().to_string();
+    let verify = |key: &str| run(&["monitor", "verify-comparison", &report, "--key", key]);
+    let verdict = verify(&trusted);
+    assert!(verdict.status.success() && verdict.stdout.starts_with(b"intact: 40 pairs"), "{verdict:?}");
+    let other = fishy_audit::Signer::from_random("farm/audit", [8; 32]).unwrap().verifier().to_string();
+    assert_eq!(verify(&other).status.code(), Some(1), "another key is trusted");
+    let changed = std::fs::read_to_string(&report).unwrap().replacen("\"manual\":7", "\"manual\":8", 1);
+    std::fs::write(&report, changed).unwrap();
+    let verdict = verify(&trusted);
+    assert!(verdict.status.code() == Some(1) && verdict.stdout.starts_with(b"DAMAGED"), "{verdict:?}");
+}

@@ -61,10 +61,14 @@ impl Signer {
 
     /// The signed note of a checkpoint: its text, an empty line, and one signature line.
     pub fn sign(&self, checkpoint: &Checkpoint) -> Result<String> {
-        let text = checkpoint.text()?;
+        Ok(self.sign_text(&checkpoint.text()?))
+    }
+
+    /// The signed note of a text, which ends with a newline.
+    pub(crate) fn sign_text(&self, text: &str) -> String {
         let mut signature = self.verifier().key_id().to_vec();
         signature.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        Ok(format!("{text}\n{SIGNATURE_PREFIX}{} {}\n", self.name, STANDARD.encode(signature)))
+        format!("{text}\n{SIGNATURE_PREFIX}{} {}\n", self.name, STANDARD.encode(signature))
     }
 }
 
@@ -120,7 +124,7 @@ impl Verifier {
         Checkpoint::parse_text(text)
     }
 
-    fn verified_text<'a>(&self, note: &'a str) -> Result<&'a str> {
+    pub(crate) fn verified_text<'a>(&self, note: &'a str) -> Result<&'a str> {
         let (text, signatures) = split_note(note)?;
         let lines: Vec<&str> = signatures.lines().collect();
         if lines.len() > MAX_SIGNATURES {

@@ -7,6 +7,7 @@ mod export;
 mod keys;
 mod merkle;
 mod proof;
+mod statement;
 mod verify;
 
 pub use canonical::canonical_json;

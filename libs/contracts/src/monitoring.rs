@@ -17,6 +17,7 @@ use crate::{List, segment};
 mod alerts;
 mod checks;
 mod conditions;
+mod experts;
 mod looking_back;
 mod opinions;
 mod overview;
@@ -27,6 +28,10 @@ pub use checks::{
     Statistic, TestSpec, Threshold,
 };
 pub use conditions::Condition;
+pub use experts::{
+    Agreement, AgreementOf, AgreementQuery, AgreementWeights, ComparedPair, ExpertSpec, PairAgreement, QueueAnswer,
+    QueueItem, QueueReason, QueueReceipt, QueueRelease, QueueRequest,
+};
 pub use looking_back::{Correlation, Difference, ExplainedTest, Explanation, Part, Replay};
 pub use opinions::{Degree, Judgement, NewOpinion, Opinion, OpinionQuery, Opinions};
 pub use overview::{Bin, Distribution, LabelDelay, Overview, Sample, SliceErrors, VersionAnswers};
@@ -67,6 +72,9 @@ pub struct MonitorSpec {
     /// Further figures with references, windows, slices and limits of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckSpec>,
+    /// How the expert queue works.
+    #[serde(default, skip_serializing_if = "ExpertSpec::is_default")]
+    pub experts: ExpertSpec,
 }
 
 fn default_lateness() -> i64 {
@@ -408,6 +416,41 @@ impl MonitoringClient {
     /// Computes the windows that end in a span once more, and compares.
     pub async fn replay(&self, name: &str, from_ms: i64, to_ms: i64) -> Result<Replay> {
         self.0.get(&format!("/api/v1/monitors/{}/replay?from_ms={from_ms}&to_ms={to_ms}", segment(name))).await
+    }
+
+    /// What experts should look at next, the most useful first. Nothing is leased.
+    pub async fn queue(&self, name: &str, limit: u32) -> Result<List<QueueItem>> {
+        self.0.get(&format!("/api/v1/monitors/{}/queue?limit={limit}", segment(name))).await
+    }
+
+    /// Leases items to the caller. Leases of the caller that are open are given again first.
+    pub async fn next_items(&self, name: &str, request: QueueRequest) -> Result<List<QueueItem>> {
+        self.0.post(&format!("/api/v1/monitors/{}/queue/leases", segment(name)), &request).await
+    }
+
+    /// Answers an item, or corrects an answer: what was said before is kept.
+    pub async fn answer_item(&self, name: &str, lease: &str, answer: &QueueAnswer) -> Result<QueueReceipt> {
+        let (name, lease) = (segment(name), segment(lease));
+        self.0.post(&format!("/api/v1/monitors/{name}/queue/leases/{lease}/answer"), answer).await
+    }
+
+    /// Skips or returns an item.
+    pub async fn release_item(&self, name: &str, lease: &str, release: QueueRelease) -> Result<QueueReceipt> {
+        let (name, lease) = (segment(name), segment(lease));
+        self.0.post(&format!("/api/v1/monitors/{name}/queue/leases/{lease}/release"), &release).await
+    }
+
+    /// How far experts agree.
+    pub async fn agreement(&self, name: &str, query: AgreementQuery) -> Result<Agreement> {
+        let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        let of = word(serde_json::json!(query.of));
+        let weights = word(serde_json::json!(query.weights));
+        self.0.get(&format!("/api/v1/monitors/{}/agreement?of={of}&weights={weights}", segment(name))).await
+    }
+
+    /// Answers beside the numbers that experts gave for them, newest first, at most 3000.
+    pub async fn compared_pairs(&self, name: &str) -> Result<List<ComparedPair>> {
+        self.0.get(&format!("/api/v1/monitors/{}/comparison", segment(name))).await
     }
 
     /// Alerts, newest first.

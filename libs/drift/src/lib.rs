@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod agreement;
 mod boosting;
 mod categorical;
 mod checks;
@@ -22,6 +23,10 @@ mod sketch;
 mod special;
 mod streaming;
 
+pub use agreement::{
+    BlandAltman, BootstrapMethod, CohenKappa, FleissKappa, Interval, KappaWeights, Linearity,
+    MAX_PAIRS as MAX_COMPARED_PAIRS, PassingBablok, ProportionalBias, bootstrap,
+};
 pub use categorical::{CategoryCounts, CategoryTable, Correction, chi_square, fisher_exact, g_test, proportions_z};
 pub use checks::{
     CheckSettings, ClockSettings, Finding, FindingKind, Quantity, QuietSettings, SensorChecks, SpikeSettings,

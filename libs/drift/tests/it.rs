@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that finds no data should stop")]
 
 mod it {
+    mod agreement;
     mod drawn;
     mod estimation;
     mod estuary;

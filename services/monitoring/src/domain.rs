@@ -5,6 +5,7 @@ pub mod attribution;
 pub mod checks;
 pub mod conditions;
 pub mod dataset;
+pub mod experts;
 pub mod monitor;
 pub mod opinions;
 pub mod overview;

@@ -3,6 +3,7 @@
 mod alerts;
 mod checks;
 mod dataset;
+mod experts;
 mod feedback;
 mod looking_back;
 mod monitors;
@@ -34,6 +35,12 @@ pub fn router(monitoring: Arc<Monitoring>, guard: &Guard) -> axum::Router {
         .get("/api/v1/monitors/{name}/replay", "monitoring:read", looking_back::replay)
         .get("/api/v1/monitors/{name}/overview", "monitoring:read", overview::overview)
         .post("/api/v1/monitors/{name}/observations", "feedback:write", feedback::observations)
+        .get("/api/v1/monitors/{name}/queue", "feedback:read", experts::list)
+        .post("/api/v1/monitors/{name}/queue/leases", "feedback:write", experts::next)
+        .post("/api/v1/monitors/{name}/queue/leases/{lease}/answer", "feedback:write", experts::answer)
+        .post("/api/v1/monitors/{name}/queue/leases/{lease}/release", "feedback:write", experts::release)
+        .get("/api/v1/monitors/{name}/agreement", "feedback:read", experts::agreement)
+        .get("/api/v1/monitors/{name}/comparison", "feedback:read", experts::comparison)
         .get("/api/v1/alerts", "monitoring:read", alerts::list)
         .get("/api/v1/silences", "monitoring:read", alerts::silences)
         .post("/api/v1/silences", "monitoring:write", alerts::silence)

@@ -7,6 +7,7 @@ mod closing;
 mod computing;
 mod dataset;
 mod deciding;
+mod experts;
 mod feedback;
 mod gauges;
 mod ingest;

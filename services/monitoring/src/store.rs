@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod checks;
 pub mod decisions;
+pub mod experts;
 pub mod faults;
 pub mod feedback;
 pub mod monitors;
@@ -23,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "alerts", sql: include_str!("../migrations/004_alerts.sql") },
     Migration { version: 5, name: "opinions", sql: include_str!("../migrations/005_opinions.sql") },
     Migration { version: 6, name: "neighbours", sql: include_str!("../migrations/006_neighbours.sql") },
+    Migration { version: 7, name: "experts", sql: include_str!("../migrations/007_experts.sql") },
 ];
 
 /// Most ids in one statement.

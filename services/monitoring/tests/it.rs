@@ -15,6 +15,8 @@ mod checks;
 mod dataset;
 #[path = "it/doors.rs"]
 mod doors;
+#[path = "it/experts.rs"]
+mod experts;
 #[path = "it/faults.rs"]
 mod faults;
 #[path = "it/feedback.rs"]

@@ -23,6 +23,7 @@ pub fn check(name: &str, spec: &MonitorSpec) -> Result<()> {
         return Err(Error::invalid(format!("lateness_ms is {}: use 0 to a year", spec.lateness_ms)));
     }
     super::checks::check(&spec.checks)?;
+    super::experts::check(&spec.experts)?;
     if let Some(condition) = &spec.trigger.condition {
         super::conditions::check(condition, &spec.checks)?;
     }

@@ -161,9 +161,10 @@ pub async fn set_output(tx: &mut Tx, id: &str, output: Option<f64>) -> Result<()
     tx.execute("update predictions set output = $2 where prediction_id = $1", args![id, output]).await.map(drop)
 }
 
-const ROW_COLUMNS: &str = "prediction_id, time_ms, inputs, labels, output, value, arrived_ms, version, is_corrected";
+pub(super) const ROW_COLUMNS: &str =
+    "prediction_id, time_ms, inputs, labels, output, value, arrived_ms, version, is_corrected";
 
-fn raw_of(row: &DbRow) -> Result<RawRow> {
+pub(super) fn raw_of(row: &DbRow) -> Result<RawRow> {
     Ok(RawRow {
         id: row.get("prediction_id")?,
         time_ms: row.get("time_ms")?,
@@ -228,6 +229,11 @@ pub struct LabelledPage<'a> {
 }
 
 impl RawRow {
+    /// The version that answered.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// As a row of a window.
     pub fn window_row(&self) -> Result<Row> {
         Ok(Row {

@@ -17,7 +17,7 @@ pub async fn purge_predictions(tx: &mut Tx, deployment: &str, before_ms: i64, li
     let sql = "select prediction_id from predictions where deployment = $1 and time_ms < $2 order by time_ms limit $3";
     let rows = tx.query(sql, args![deployment, before_ms, limit]).await?;
     let ids = rows.iter().map(|row| row.get::<String>("prediction_id")).collect::<Result<Vec<_>>>()?;
-    for table in ["ground_truth_history", "ground_truth", "opinions", "predictions"] {
+    for table in ["ground_truth_history", "ground_truth", "queue_leases", "opinions", "predictions"] {
         for (places, args) in id_chunks(ids.iter().map(String::as_str), 1) {
             tx.execute(&format!("delete from {table} where prediction_id in ({places})"), args).await?;
         }
