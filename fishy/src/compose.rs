@@ -216,6 +216,7 @@ impl<'a> Builder<'a> {
                         guard,
                         registry,
                         governance,
+                        monitoring: MonitoringClient(self.client(Service::Monitoring, name)?),
                         blob,
                         engine,
                         stop,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod it {
+    pub mod candidate;
     pub mod cluster;
     pub mod command_line;
     pub mod queue;

@@ -1,21 +1,31 @@
 mod kubernetes;
+mod replay;
 
-use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
-use fishy_contracts::deployment::{Deployment, DeploymentSpec};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use fishy_contracts::deployment::{Deployment, DeploymentSpec, GraphDeployment, GraphNode};
 
 use super::OutputArguments;
 use super::client::Server;
 use crate::output::{Output, json, table};
 
-/// `fishy deploy NAME --model models:/m@champion`
+/// `fishy deploy NAME --model models:/m@champion` or `fishy deploy NAME --graph FILE`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Deploy {
+    #[command(subcommand)]
+    what: Option<What>,
     /// The deployment.
-    name: String,
+    #[arg(required = true)]
+    name: Option<String>,
     /// `models:/NAME@ALIAS` is followed, `models:/NAME/VERSION` stays.
-    #[arg(long)]
-    model: String,
+    #[arg(long, required_unless_present = "graph")]
+    model: Option<String>,
+    /// An inference graph of other deployments instead of a model: TOML, or JSON (`.json`).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "gated", "target"])]
+    graph: Option<PathBuf>,
     /// A new revision needs an approved promotion, and the alias is protected.
     #[arg(long)]
     gated: bool,
@@ -30,6 +40,13 @@ pub struct Deploy {
     output: OutputArguments,
 }
 
+/// What is done with a deployment that is there.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Asks another version what was asked live, and reports changed answers and decisions, errors and time.
+    Replay(Box<replay::Replay>),
+}
+
 /// What serves a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Target {
@@ -42,18 +59,34 @@ enum Target {
 impl Deploy {
     /// Runs the command.
     pub async fn run(self) -> Result<()> {
+        if let Some(What::Replay(replay)) = self.what {
+            return replay.run().await;
+        }
+        let name = self.name.context("name the deployment")?;
         if let (Target::Server, Some(option)) = (self.target, self.kubernetes.mentioned()) {
             bail!("{option} needs --target kubernetes");
         }
+        if let Some(file) = &self.graph {
+            let graph = self.server.deployment()?.set_graph(&name, &read_graph(file)?).await?;
+            match self.output.output {
+                Output::Json => json(&graph)?,
+                Output::Table => println!("{}", graphs(std::slice::from_ref(&graph))),
+            }
+            if let Some(problem) = &graph.problem {
+                bail!("{} does not answer yet: {problem}", graph.name);
+            }
+            return Ok(());
+        }
+        let model = self.model.context("name the model: --model models:/NAME@ALIAS")?;
         if self.target == Target::Kubernetes {
-            let Self { name, model, gated, kubernetes, server, .. } = self;
+            let Self { gated, kubernetes, server, .. } = self;
             if !kubernetes.is_offline() {
                 let spec = DeploymentSpec { name: name.clone(), model: model.clone(), is_gated: gated };
                 server.deployment()?.apply(&spec).await?;
             }
             return kubernetes.run(&name, &model);
         }
-        let spec = DeploymentSpec { name: self.name, model: self.model, is_gated: self.gated };
+        let spec = DeploymentSpec { name, model, is_gated: self.gated };
         let deployment = self.server.deployment()?.apply(&spec).await?;
         match self.output.output {
             Output::Json => json(&deployment)?,
@@ -64,6 +97,33 @@ impl Deploy {
         }
         Ok(())
     }
+}
+
+/// The largest file of a graph.
+const MAX_GRAPH_BYTES: u64 = 1 << 20;
+
+fn read_graph(file: &Path) -> Result<GraphNode> {
+    let size = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
+    if size > MAX_GRAPH_BYTES {
+        bail!("{} has {size} bytes, and a graph has at most {MAX_GRAPH_BYTES}", file.display());
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let graph = if is_json {
+        serde_json::from_str(&text).map_err(anyhow::Error::from)
+    } else {
+        toml::from_str(&text).map_err(anyhow::Error::from)
+    };
+    graph.with_context(|| format!("{} is no inference graph", file.display()))
+}
+
+/// Inference graphs as a table.
+pub fn graphs(graphs: &[GraphDeployment]) -> comfy_table::Table {
+    let mut rows = table(&["graph", "revision", "problem"]);
+    for one in graphs {
+        rows.add_row([one.name.clone(), one.revision.to_string(), one.problem.clone().unwrap_or_default()]);
+    }
+    rows
 }
 
 /// Deployments as a table.
@@ -82,4 +142,42 @@ pub fn deployments(deployments: &[Deployment]) -> comfy_table::Table {
         ]);
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        deploy: Deploy,
+    }
+
+    #[test]
+    fn the_graph_of_the_documentation_is_one_and_its_json_too() {
+        let readme = include_str!("../../../services/deployment/README.md");
+        let example = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (toml, json) = (folder.path().join("graph.toml"), folder.path().join("graph.json"));
+        std::fs::write(&toml, example).unwrap();
+        let graph = read_graph(&toml).unwrap();
+        let GraphNode::Sequence { nodes } = &graph else { panic!("{graph:?}") };
+        assert!(matches!(&nodes[1], GraphNode::Switch { cases, .. } if cases.len() == 1), "{nodes:?}");
+        std::fs::write(&json, serde_json::to_string(&graph).unwrap()).unwrap();
+        assert_eq!(read_graph(&json).unwrap(), graph);
+        std::fs::write(&toml, "kind = \"sequnce\"").unwrap();
+        assert!(format!("{:#}", read_graph(&toml).unwrap_err()).contains("sequnce"));
+    }
+
+    #[test]
+    fn a_model_or_a_graph_is_deployed() {
+        let read = |arguments: &[&str]| Line::try_parse_from([&["deploy", "oxygen"], arguments].concat());
+        assert_eq!(read(&["--model", "models:/oxygen/1"]).unwrap().deploy.model.as_deref(), Some("models:/oxygen/1"));
+        assert!(read(&["--graph", "graph.toml"]).unwrap().deploy.graph.is_some());
+        assert!(read(&[]).is_err());
+        assert!(read(&["--graph", "graph.toml", "--model", "models:/oxygen/1"]).is_err());
+    }
 }

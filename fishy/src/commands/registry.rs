@@ -5,6 +5,8 @@ mod history;
 mod moving;
 mod served;
 
+pub(crate) use deletion::length_ms;
+
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use fishy_core::time::parse_ms;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::OutputArguments;
 use super::client::Server;
-use super::deploy::deployments;
+use super::deploy::{deployments, graphs};
 use crate::output::{self, Output, table};
 
 /// `fishy status`
@@ -23,11 +23,13 @@ impl Status {
     pub async fn run(self) -> Result<()> {
         let problems = self.server.problems().await?;
         let deployed = self.server.deployment()?.list().await.map(|list| list.items).unwrap_or_default();
+        let composed = self.server.deployment()?.graphs().await.map(|list| list.items).unwrap_or_default();
         let monitors = self.server.monitoring()?.list().await.map(|list| list.items).unwrap_or_default();
         if self.output.output == Output::Json {
             let problems: Vec<_> =
                 problems.iter().map(|(part, problem)| json!({"part": part, "problem": problem})).collect();
-            return output::json(&json!({"problems": problems, "deployments": deployed, "monitors": monitors}));
+            return output::json(&json!({"problems": problems, "deployments": deployed, "graphs": composed,
+                "monitors": monitors}));
         }
         if problems.is_empty() {
             println!("ready");
@@ -35,7 +37,11 @@ impl Status {
         for (part, problem) in &problems {
             println!("{part}: {problem}");
         }
-        println!("\n{}\n\n{}", deployments(&deployed), monitors_table(&monitors));
+        println!("\n{}", deployments(&deployed));
+        if !composed.is_empty() {
+            println!("\n{}", graphs(&composed));
+        }
+        println!("\n{}", monitors_table(&monitors));
         Ok(())
     }
 }

@@ -47,6 +47,7 @@ impl Ingress {
             ("/v2", "deployment"),
             ("/deployments", "deployment"),
             ("/api/v1/deployments", "deployment"),
+            ("/api/v1/graphs", "deployment"),
             ("/api/v1/monitors", "monitoring"),
             ("/api/v1/feedback", "monitoring"),
             ("/api/v1/predictions", "monitoring"),

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::rig::{fishy, run};
 
-struct Server {
+pub struct Server {
     child: Child,
-    url: String,
+    pub url: String,
     _folder: tempfile::TempDir,
 }
 
@@ -21,7 +21,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = fishy()
             .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -37,7 +37,7 @@ impl Server {
         Self { child, url, _folder: folder }
     }
 
-    async fn post(&self, path: &str, body: Value) -> Value {
+    pub async fn post(&self, path: &str, body: Value) -> Value {
         let url = format!("{}/api/2.0/mlflow/{path}", self.url);
         let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
@@ -45,14 +45,14 @@ impl Server {
     }
 
     /// Runs a command; what it printed as JSON.
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json(&self, arguments: &[&str]) -> Value {
         let output = run(&[arguments, &["--output", "json", "--url", &self.url]].concat());
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {text}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn text(&self, arguments: &[&str]) -> String {
+    pub fn text(&self, arguments: &[&str]) -> String {
         let output = run(&[arguments, &["--url", &self.url]].concat());
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

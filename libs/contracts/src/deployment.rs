@@ -1,12 +1,22 @@
 //! Model Deployment: deployments, revisions, prediction records.
 
+mod graph;
+mod replay;
 mod serving;
 mod traffic;
 
+pub use graph::{
+    Case, Combine, Comparison, Condition, ConditionValue, GRAPH_PATH_LABEL, GraphDeployment, GraphNode, Route,
+};
+pub use replay::{
+    AnswerKind, Differences, Flips, ReplayFigures, ReplayLatency, ReplayReport, ReplayRequest, ReplaySlice, RowLatency,
+    TruthErrors,
+};
 pub use serving::{EngineSettings, GraphOptimization};
 pub use traffic::{CanaryRule, PromoteRequest, Shadow, ShadowReport, Split, TrafficReport, TrafficSpec, VersionReport};
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fishy_core::Result;
 use fishy_http::ServiceClient;
@@ -96,6 +106,9 @@ pub struct PredictionRecord {
 /// Name of the prediction stream on the bus; a batch is JSON lines of [`PredictionRecord`].
 pub const PREDICTION_STREAM: &str = "predictions";
 
+/// A replay ends itself after ten minutes, and then answers with what it has.
+const REPLAY_PATIENCE: Duration = Duration::from_mins(12);
+
 /// Client of the deployment service's own API.
 #[derive(Clone)]
 pub struct DeploymentClient(pub ServiceClient);
@@ -114,6 +127,21 @@ impl DeploymentClient {
     /// All deployments.
     pub async fn list(&self) -> Result<List<Deployment>> {
         self.0.get("/api/v1/deployments").await
+    }
+
+    /// Makes or changes an inference graph, a deployment whose answers are made of those of others.
+    pub async fn set_graph(&self, name: &str, graph: &GraphNode) -> Result<GraphDeployment> {
+        self.0.put(&format!("/api/v1/deployments/{}/graph", segment(name)), graph).await
+    }
+
+    /// One inference graph.
+    pub async fn graph(&self, name: &str) -> Result<GraphDeployment> {
+        self.0.get(&format!("/api/v1/deployments/{}/graph", segment(name))).await
+    }
+
+    /// All inference graphs.
+    pub async fn graphs(&self) -> Result<List<GraphDeployment>> {
+        self.0.get("/api/v1/graphs").await
     }
 
     /// Its revisions, newest first.
@@ -154,5 +182,10 @@ impl DeploymentClient {
     /// Goes back to the version that served before.
     pub async fn rollback(&self, name: &str) -> Result<Deployment> {
         self.0.post(&format!("/api/v1/deployments/{}/rollback", segment(name)), &()).await
+    }
+    /// Asks a version what was asked live; nothing is recorded, and the deployment serves on as it is.
+    pub async fn replay(&self, name: &str, request: &ReplayRequest) -> Result<ReplayReport> {
+        let client = self.0.clone().with_timeout(REPLAY_PATIENCE);
+        client.post(&format!("/api/v1/deployments/{}/replay", segment(name)), request).await
     }
 }

@@ -1,7 +1,9 @@
 //! Monitoring and feedback: monitors, ground truth, windows, triggers, labelled data.
 
+mod logged;
 mod served;
 
+pub use logged::{LoggedPage, LoggedPrediction, LoggedQuery};
 pub use served::{Served, ServedPrediction};
 
 use std::collections::BTreeMap;
@@ -128,8 +130,10 @@ pub struct TriggerSpec {
     pub budget_burst: f64,
     /// Triggers that are allowed at the beginning.
     pub budget_start: f64,
-    /// Where two or more can be saved up, the last one is kept for a realised error above this times the smallest;
-    /// `None`: none is kept back.
+    /// Where two or more can be saved up: the emptier the budget, the greater a rise must be. With one trigger left the
+    /// realised error must be above this times the smallest, with all saved up above `error_ratio` times; in between it
+    /// goes in proportion, by logarithms. Drift of the inputs alone waits until all are saved up. `None`, or not above
+    /// `error_ratio`: one is enough.
     pub reserve_ratio: Option<f64>,
     /// It fires also when this holds; cool-down, back-off and budget count here too.
     #[serde(skip_serializing_if = "Option::is_none")]

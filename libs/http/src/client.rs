@@ -142,6 +142,13 @@ impl ServiceClient {
         Ok(Self { service, target, caller: Identity::service(caller), timeout: Duration::from_mins(1) })
     }
 
+    /// The same for calls that may take longer, or less long, than a minute until their answer begins.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     /// Whether the service runs in this process.
     pub fn is_local(&self) -> bool {
         matches!(self.target, Target::Local(_))

@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod elements;
 mod example;
 mod frame;
+pub(crate) mod graph;
 mod layout;
 mod memory;
 mod mix;
@@ -12,6 +13,7 @@ mod mlmodel;
 mod model_uri;
 mod nested;
 mod record;
+pub(crate) mod replay;
 mod request;
 mod signature;
 

@@ -4,6 +4,7 @@ mod deployments;
 mod encoding;
 mod explain;
 mod extract;
+mod graphs;
 pub(crate) mod infer;
 mod repository;
 mod scoring;
@@ -20,5 +21,9 @@ use fishy_http::Guard;
 use crate::service::Service;
 
 pub(crate) fn router(service: Arc<Service>, guard: &Guard) -> Router {
-    deployments::routes(guard).merge(v2::routes(guard)).merge(scoring::routes(guard)).with_state(service)
+    deployments::routes(guard)
+        .merge(graphs::routes(guard))
+        .merge(v2::routes(guard))
+        .merge(scoring::routes(guard))
+        .with_state(service)
 }

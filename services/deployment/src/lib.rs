@@ -22,7 +22,7 @@ use fishy_blob::Blob;
 use fishy_bus::Bus;
 use fishy_config::Config;
 use fishy_contracts::deployment::PREDICTION_STREAM;
-use fishy_contracts::{GovernanceClient, RegistryClient};
+use fishy_contracts::{GovernanceClient, MonitoringClient, RegistryClient};
 use fishy_core::{Env, Result};
 use fishy_db::Db;
 use fishy_http::Guard;
@@ -54,6 +54,8 @@ pub struct Deps {
     pub registry: RegistryClient,
     /// Who lets them through.
     pub governance: GovernanceClient,
+    /// Who has what was asked live, with the true values.
+    pub monitoring: MonitoringClient,
     /// Where the Parquet files of predictions go.
     pub blob: Blob,
     /// What runs models.
@@ -74,7 +76,7 @@ pub struct Running {
 
 /// Starts the service: serves what it served last, then begins to follow aliases. The database must be migrated.
 pub async fn start(deps: Deps) -> Result<Running> {
-    let Deps { env, config, db, bus, guard, registry, governance, blob, engine, stop } = deps;
+    let Deps { env, config, db, bus, guard, registry, governance, monitoring, blob, engine, stop } = deps;
     describe_metrics();
     let mut settings = config.deployment;
     let queues = std::mem::take(&mut settings.queues);
@@ -87,11 +89,14 @@ pub async fn start(deps: Deps) -> Result<Running> {
         store: Store::new(db),
         registry,
         governance,
+        monitoring,
         engine,
         sessions: config.inference.sessions,
         spool: Arc::clone(&spool),
         slots: ArcSwap::default(),
         slots_change: Mutex::default(),
+        graphs: ArcSwap::default(),
+        graphs_change: tokio::sync::Mutex::default(),
         permits: Semaphore::new(settings.max_concurrent_predictions.min(Semaphore::MAX_PERMITS)),
         max_concurrent: settings.max_concurrent_predictions,
         memory: Memory::new(&settings),
@@ -104,6 +109,7 @@ pub async fn start(deps: Deps) -> Result<Running> {
         env: env.clone(),
     });
     service.restore().await?;
+    service.sync_graphs().await?;
     let moved = service::subscribe(&bus).await?;
     let stream = bus.stream(PREDICTION_STREAM).await?;
     let publish: Publish = Arc::new(move |batch| {

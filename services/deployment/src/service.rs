@@ -4,9 +4,12 @@ mod cache;
 mod candidates;
 mod explain;
 mod follow;
+mod graph;
+mod graph_run;
 mod live;
 mod memory;
 mod predict;
+mod replay;
 mod repository;
 mod rollout;
 mod statistics;
@@ -15,6 +18,7 @@ mod traffic;
 pub(crate) use cache::{ModelCache, blocking};
 pub(crate) use explain::{ExplainSettings, Explained, MAX_EXPLANATIONS};
 pub(crate) use follow::{follow, subscribe};
+pub(crate) use graph::Graph;
 pub(crate) use live::{Live, Slot};
 pub(crate) use memory::Memory;
 pub(crate) use predict::Answer;
@@ -26,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use fishy_audit::Outcome;
 use fishy_contracts::deployment::{Deployment, DeploymentSpec, Revision};
-use fishy_contracts::{GovernanceClient, RegistryClient};
+use fishy_contracts::{GovernanceClient, MonitoringClient, RegistryClient};
 use fishy_core::{Env, Error, Result, TraceContext, check_name};
 use fishy_inference::Engine;
 use serde_json::json;
@@ -48,6 +52,7 @@ pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) registry: RegistryClient,
     pub(crate) governance: GovernanceClient,
+    pub(crate) monitoring: MonitoringClient,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sessions: usize,
     pub(crate) cache: ModelCache,
@@ -55,6 +60,10 @@ pub(crate) struct Service {
     pub(crate) slots: ArcSwap<HashMap<String, Arc<Slot>>>,
     /// Held while the map of slots is replaced.
     pub(crate) slots_change: Mutex<()>,
+    /// Inference graphs by name.
+    pub(crate) graphs: ArcSwap<HashMap<String, Arc<Graph>>>,
+    /// Held while they are read anew.
+    pub(crate) graphs_change: tokio::sync::Mutex<()>,
     pub(crate) permits: Semaphore,
     pub(crate) max_concurrent: usize,
     pub(crate) memory: Memory,
@@ -140,6 +149,7 @@ impl Service {
             return Err(no_deployment(name));
         }
         self.remove_slot(name);
+        self.sync_graphs().await?;
         tracing::info!(deployment = name, "deployment deleted");
         Ok(())
     }
@@ -158,7 +168,16 @@ impl Service {
     }
 
     pub(crate) async fn row(&self, name: &str) -> Result<DeploymentRow> {
-        self.store.deployment(name).await?.ok_or_else(|| no_deployment(name))
+        match self.store.deployment(name).await? {
+            Some(row) => Ok(row),
+            None if self.store.graph(name).await?.is_some() => Err(graph::is_a_graph(name)),
+            None => Err(no_deployment(name)),
+        }
+    }
+
+    /// Why there is no model's deployment of that name in this process.
+    fn missing(&self, name: &str) -> Error {
+        if self.graph(name).is_some() { graph::is_a_graph(name) } else { no_deployment(name) }
     }
 
     /// A deployment as this process serves it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fishy_contracts::deployment::{DeploymentSpec, Revision, TrafficSpec};
+use fishy_contracts::deployment::{DeploymentSpec, GraphNode, Revision, TrafficSpec};
 use fishy_core::{Error, ErrorCode, Event, Result};
 use fishy_db::{Db, Migration, Row, Tx, args};
 use serde::de::DeserializeOwned;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "deployments and revisions", sql: DEPLOYMENTS },
     Migration { version: 3, name: "settings of deployments", sql: SETTINGS },
+    Migration { version: 4, name: "inference graphs", sql: GRAPHS },
 ];
 
 const SETTINGS: &str = "
@@ -47,6 +48,21 @@ create table revisions(
     PRIMARY KEY (deployment, number)
 );
 ";
+
+/// A deployment has a model or a graph; the number of a graph grows with each declaration.
+const GRAPHS: &str = "
+alter table deployments add column graph TEXT;
+alter table deployments add column graph_number BIGINT NOT NULL DEFAULT 0;
+";
+
+/// An inference graph as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GraphRow {
+    pub(crate) name: String,
+    pub(crate) graph: GraphNode,
+    pub(crate) number: i64,
+    pub(crate) created_ms: i64,
+}
 
 /// A deployment as it is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +100,10 @@ pub(crate) struct Store {
 const DEPLOYMENT: &str = "select d.name, d.model, d.is_gated, d.created_ms, \
      (select max(r.number) from revisions r where r.deployment = d.name and r.number > d.base_revision) as newest, \
      (select coalesce(max(s.generation), 0) from deployment_settings s where s.deployment = d.name) as settings \
-     from deployments d where d.deleted_ms is null";
+     from deployments d where d.deleted_ms is null and d.graph is null";
+
+const GRAPH: &str = "select d.name, d.graph, d.graph_number, d.created_ms from deployments d \
+     where d.deleted_ms is null and d.graph is not null";
 
 const REVISION: &str = "select r.number, r.model, r.version, r.digest, r.features, r.outputs, r.tags, r.promotion_id, \
      r.activated_ms from revisions r join deployments d on d.name = r.deployment \
@@ -125,9 +144,50 @@ impl Store {
         Ok(digests)
     }
 
+    pub(crate) async fn graphs(&self) -> Result<Vec<GraphRow>> {
+        let rows = self.db.query(&format!("{GRAPH} order by d.name"), args![]).await?;
+        rows.iter().map(graph_of).collect()
+    }
+
+    pub(crate) async fn graph(&self, name: &str) -> Result<Option<GraphRow>> {
+        let row = self.db.query_opt(&format!("{GRAPH} and d.name = $1"), args![name]).await?;
+        row.as_ref().map(graph_of).transpose()
+    }
+
+    /// Makes or changes a graph; `AlreadyExists` when its name is that of a model's deployment.
+    pub(crate) async fn set_graph(&self, name: &str, graph: &GraphNode, now_ms: i64, audit: &Event) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        let sql = "update deployments set graph = $2, graph_number = graph_number + 1, model = '', is_gated = $3, \
+                   created_ms = case when deleted_ms is null then created_ms else $4 end, deleted_ms = $5, \
+                   base_revision = coalesce((select max(number) from revisions where deployment = $1), 0) \
+                   where name = $1 and (graph is not null or deleted_ms is not null)";
+        let text = json(graph)?;
+        if tx.execute(sql, args![name, &text, false, now_ms, None::<i64>]).await? == 0 {
+            if tx.query_opt("select name from deployments where name = $1", args![name]).await?.is_some() {
+                tx.rollback().await;
+                return Err(Error::already_exists(format!(
+                    "{name:?} is the deployment of a model: delete it first, or choose another name"
+                )));
+            }
+            let sql = "insert into deployments(name, model, is_gated, created_ms, base_revision, deleted_ms, graph, \
+                       graph_number) values ($1, '', $2, $3, 0, $4, $5, 1)";
+            tx.execute(sql, args![name, false, now_ms, None::<i64>, &text]).await?;
+        }
+        tx.emit(audit).await?;
+        tx.commit().await
+    }
+
     /// Makes or changes a deployment. One that was deleted begins anew; its revision numbers go on.
     pub(crate) async fn apply(&self, spec: &DeploymentSpec, now_ms: i64, audit: &Event) -> Result<()> {
         let mut tx = self.db.begin().await?;
+        let sql = "select name from deployments where name = $1 and graph is not null and deleted_ms is null";
+        if tx.query_opt(sql, args![&spec.name]).await?.is_some() {
+            tx.rollback().await;
+            return Err(Error::already_exists(format!(
+                "{:?} is an inference graph: delete it first, or choose another name",
+                spec.name
+            )));
+        }
         let existing = tx.query_opt("select deleted_ms from deployments where name = $1", args![&spec.name]).await?;
         match existing.map(|row| row.get::<Option<i64>>("deleted_ms")).transpose()? {
             None => {
@@ -140,7 +200,7 @@ impl Store {
                 tx.execute(sql, args![&spec.name, &spec.model, spec.is_gated]).await?;
             }
             Some(Some(_)) => {
-                let sql = "update deployments set model = $2, is_gated = $3, created_ms = $4, deleted_ms = $5, \
+                let sql = "update deployments set model = $2, is_gated = $3, created_ms = $4, deleted_ms = $5, graph = null, \
                            base_revision = coalesce((select max(number) from revisions where deployment = $1), 0) \
                            where name = $1";
                 tx.execute(sql, args![&spec.name, &spec.model, spec.is_gated, now_ms, None::<i64>]).await?;
@@ -286,6 +346,15 @@ fn deployment_of(row: &Row) -> Result<DeploymentRow> {
         created_ms: row.get("created_ms")?,
         newest: row.get("newest")?,
         settings: row.get("settings")?,
+    })
+}
+
+fn graph_of(row: &Row) -> Result<GraphRow> {
+    Ok(GraphRow {
+        name: row.get("name")?,
+        graph: column(row, "graph")?,
+        number: row.get("graph_number")?,
+        created_ms: row.get("created_ms")?,
     })
 }
 

@@ -9,6 +9,8 @@ mod doors;
 mod explain;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/graph.rs"]
+mod graph;
 #[path = "it/grpc.rs"]
 mod grpc;
 #[path = "it/memory.rs"]
@@ -19,6 +21,8 @@ mod protocol;
 mod queue;
 #[path = "it/records.rs"]
 mod records;
+#[path = "it/replay.rs"]
+mod replay;
 #[path = "it/replicas.rs"]
 mod replicas;
 #[path = "it/rollout.rs"]

@@ -5,6 +5,7 @@ mod checks;
 mod dataset;
 mod experts;
 mod feedback;
+mod logged;
 mod looking_back;
 mod monitors;
 mod overview;
@@ -48,6 +49,7 @@ pub fn router(monitoring: Arc<Monitoring>, guard: &Guard) -> axum::Router {
         .get("/api/v1/feedback", "feedback:read", feedback::opinions)
         .post("/api/v1/feedback", "feedback:write", feedback::give_opinions)
         .post("/api/v1/feedback/ground-truth", "feedback:ground_truth", feedback::ground_truth)
+        .get("/api/v1/predictions", "monitoring:read", logged::logged)
         .get("/api/v1/predictions/served", "monitoring:read", served::served)
         .post("/api/v1/monitors/{name}/dataset", "monitoring:read", dataset::dataset)
         .finish()

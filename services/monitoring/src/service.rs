@@ -11,6 +11,7 @@ mod experts;
 mod feedback;
 mod gauges;
 mod ingest;
+mod logged;
 mod looking_back;
 mod monitors;
 mod opinions;

@@ -21,6 +21,8 @@ mod experts;
 mod faults;
 #[path = "it/feedback.rs"]
 mod feedback;
+#[path = "it/logged.rs"]
+mod logged;
 #[path = "it/opinions.rs"]
 mod opinions;
 #[path = "it/overview.rs"]

@@ -73,7 +73,7 @@ pub struct Holds {
 }
 
 /// Reads a length of time as MLflow's own command takes it: `1d2h3m4s`.
-fn length_ms(text: &str) -> Result<i64> {
+pub(crate) fn length_ms(text: &str) -> Result<i64> {
     let wrong = || format!("{text:?} is no length of time: use 30d, 12h, 5m, 10s, or some of them together");
     let mut total = 0_i64;
     let mut digits = String::new();

@@ -39,14 +39,15 @@ fn each_role_may_exactly_what_it_needs() {
     assert_eq!(
         role("data_scientist"),
         with_read(
-            "registry:write development:write pipelines:start deployment:predict governance:request governance:decide"
+            "registry:write development:write pipelines:start deployment:predict deployment:replay governance:request \
+             governance:decide"
         )
     );
     assert_eq!(
         role("ml_engineer"),
         with_read(
-            "registry:webhook registry:write development:write deployment:write deployment:predict monitoring:write \
-             feedback:write feedback:ground_truth pipelines:write pipelines:start governance:request governance:decide system:read"
+            "registry:webhook registry:write development:write deployment:write deployment:predict deployment:replay \
+             monitoring:write feedback:write feedback:ground_truth pipelines:write pipelines:start governance:request governance:decide system:read"
         )
     );
     assert_eq!(role("expert"), with_read("feedback:write feedback:ground_truth deployment:predict"));
@@ -64,7 +65,7 @@ fn each_service_may_what_the_loop_needs_of_it() {
     assert_eq!(service("unknown"), with_read("audit:append system:read"));
     assert_eq!(service("admin"), service("unknown"), "no service name is a person's role");
     let pipelines = service("pipelines");
-    for action in ["registry:write", "deployment:write", "governance:decide", "monitoring:write"] {
+    for action in ["registry:write", "deployment:write", "deployment:replay", "governance:decide", "monitoring:write"] {
         assert!(pipelines.contains(action), "{action}");
     }
     assert!(!pipelines.contains("governance:approve"));

@@ -1,3 +1,5 @@
+mod logged;
+
 use std::ops::Range;
 
 use fishy_core::{Error, Result};
@@ -84,6 +86,33 @@ impl Layout {
             of_input.push(begin..features.len());
         }
         Ok(Self { inputs, outputs, width: None, columns, params, features, of_input })
+    }
+
+    /// Of a graph: its inputs with the names of their features. Where its one input is the matrix of a model, that also
+    /// comes column by column, and `columns` are those of the model's signature.
+    pub(crate) fn of_graph(
+        inputs: Vec<(TensorSpec, Vec<String>)>,
+        outputs: Vec<TensorSpec>,
+        (is_matrix, columns): (bool, Vec<Column>),
+    ) -> Self {
+        let width = inputs.first().filter(|_| is_matrix).map(|(_, features)| features.len());
+        let (mut specs, mut features, mut of_input) = (Vec::new(), Vec::new(), Vec::new());
+        for (spec, own) in inputs {
+            of_input.push(features.len()..features.len() + own.len());
+            features.extend(own);
+            specs.push(spec);
+        }
+        Self { inputs: specs, outputs, width, columns, params: Vec::new(), features, of_input }
+    }
+
+    /// Whether it takes one matrix, whose columns may also come one by one.
+    pub(crate) const fn is_matrix(&self) -> bool {
+        self.width.is_some()
+    }
+
+    /// The columns that the signature names.
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     /// With the parameters that the signature declares.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use fishy_contracts::deployment::GRAPH_PATH_LABEL;
 use fishy_inference::{Tensor, TensorData};
 use serde::ser::{Error, SerializeMap};
 use serde::{Serialize, Serializer};
@@ -23,6 +24,8 @@ pub(crate) struct Recorded<'a> {
     pub(crate) inputs: &'a [Tensor],
     pub(crate) outputs: &'a [Tensor],
     pub(crate) labels: &'a BTreeMap<String, String>,
+    /// For each row of a graph, which nodes answered; empty for a model.
+    pub(crate) paths: &'a [String],
     pub(crate) rows: usize,
 }
 
@@ -47,9 +50,24 @@ impl Serialize for RowOf<'_> {
         let (outputs, rows) = (all.outputs, all.rows);
         let outputs = OutputsOfRow { outputs, rows, row: *row, max_elements: MAX_RECORDED_ELEMENTS };
         map.serialize_entry("outputs", &outputs)?;
-        if !all.labels.is_empty() {
-            map.serialize_entry("labels", all.labels)?;
+        match all.paths.get(*row) {
+            Some(path) => map.serialize_entry("labels", &LabelsWithPath(all.labels, path))?,
+            None if all.labels.is_empty() => {}
+            None => map.serialize_entry("labels", all.labels)?,
         }
+        map.end()
+    }
+}
+
+struct LabelsWithPath<'a>(&'a BTreeMap<String, String>, &'a str);
+
+impl Serialize for LabelsWithPath<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.0.iter().filter(|(name, _)| *name != GRAPH_PATH_LABEL) {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry(GRAPH_PATH_LABEL, self.1)?;
         map.end()
     }
 }
@@ -170,6 +188,7 @@ mod tests {
             inputs: &[fp32("x", &[2, 2], &[11.2, 30.0, f32::NAN, 31.0])],
             outputs: &[fp32("y", &[2, 1], &[8.5, 9.0]), fp32("p", &[2, 2], &[0.1, 0.9, 0.2, 0.8])],
             labels: &labels,
+            paths: &[],
             rows: 2,
         };
         let text = serde_json::to_string(&RowOf(&recorded, 1)).unwrap();

@@ -50,9 +50,10 @@ pub(super) async fn watch(State(service): App, request: Request) -> Response {
 fn status(service: &Service, name: &str) -> ServingStatus {
     let is_serving = match name {
         "" | "inference.GRPCInferenceService" => service.is_ready(),
-        name => match service.slot(name) {
-            Some(slot) => slot.is_available(),
-            None => return ServingStatus::ServiceUnknown,
+        name => match (service.slot(name), service.graph(name)) {
+            (Some(slot), _) => slot.is_available(),
+            (None, Some(graph)) => service.graph_problem(&graph).is_none(),
+            (None, None) => return ServingStatus::ServiceUnknown,
         },
     };
     if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing }

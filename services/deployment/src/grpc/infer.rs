@@ -183,7 +183,7 @@ fn write_answer(
             raw.push(Bytes::from(bytes));
         }
         let mut parameters = Parameters::new();
-        if let Some(keys) = answer.live.batcher.model().map_keys(index) {
+        if let Some(keys) = answer.map_keys(index) {
             parameters.insert("keys".to_owned(), list(&keys)?);
         }
         written.push(InferOutputTensor {
@@ -199,7 +199,7 @@ fn write_answer(
     }
     Ok(ModelInferResponse {
         model_name,
-        model_version: answer.live.revision.version.clone(),
+        model_version: answer.version().to_owned(),
         id: answer.id,
         parameters,
         outputs: written,

@@ -20,7 +20,7 @@ use super::messages::{
     RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
     ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, StatisticDuration,
 };
-use crate::http::v2::{EXTENSIONS, PLATFORM, served_versions};
+use crate::http::v2::{EXTENSIONS, GRAPH_PLATFORM, PLATFORM, served_versions};
 use crate::service::{Live, Service, Slot};
 
 type App = State<Arc<Service>>;
@@ -56,11 +56,7 @@ pub(super) async fn server_metadata(State(service): App, request: Request) -> Re
 pub(super) async fn model_ready(State(service): App, request: Request) -> Response {
     let limit = service.max_body_bytes;
     let answer = |asked: ModelReadyRequest| async move {
-        match service.known(&asked.name, some(&asked.version)) {
-            Ok((slot, _)) => Ok(ModelReadyResponse { ready: slot.is_available() }),
-            Err(error) if error.is_retryable() => Ok(ModelReadyResponse { ready: false }),
-            Err(error) => Err(error),
-        }
+        Ok(ModelReadyResponse { ready: service.is_model_ready(&asked.name, some(&asked.version))? })
     };
     grpc::unary(request, limit, answer).await
 }
@@ -69,7 +65,7 @@ pub(super) async fn metadata(State(service): App, request: Request) -> Response 
     let limit = service.max_body_bytes;
     let answer = |asked: ModelMetadataRequest| async move {
         let version = some(&asked.version);
-        let (slot, live) = service.serving(&asked.name, version).await?;
+        let graph = service.graph_interface(&asked.name, version).await?;
         let tensors = |specs: &[TensorSpec]| {
             let tensor = |spec: &TensorSpec| TensorMetadata {
                 name: spec.name.clone(),
@@ -78,6 +74,16 @@ pub(super) async fn metadata(State(service): App, request: Request) -> Response 
             };
             specs.iter().map(tensor).collect()
         };
+        if let Some((graph, plan)) = graph {
+            return Ok(ModelMetadataResponse {
+                name: asked.name,
+                versions: vec![graph.version()],
+                platform: GRAPH_PLATFORM.to_owned(),
+                inputs: tensors(plan.layout.inputs()),
+                outputs: tensors(plan.layout.outputs()),
+            });
+        }
+        let (slot, live) = service.serving(&asked.name, version).await?;
         Ok(ModelMetadataResponse {
             name: slot.name().to_owned(),
             versions: served_versions(&slot, &live, version),

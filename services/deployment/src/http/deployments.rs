@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fishy_contracts::List;
 use fishy_contracts::deployment::{
-    Deployment, DeploymentSpec, EngineSettings, PromoteRequest, Revision, TrafficReport, TrafficSpec,
+    Deployment, DeploymentSpec, EngineSettings, PromoteRequest, ReplayReport, ReplayRequest, Revision, TrafficReport,
+    TrafficSpec,
 };
 use fishy_core::Error;
 use fishy_http::{Caller, ErrorForm, Failure, Guard, Json, Routes};
@@ -32,6 +33,8 @@ pub(super) fn routes(guard: &Guard) -> Router<Arc<Service>> {
         .put("/api/v1/deployments/{name}/traffic", "deployment:write", set_traffic)
         .post("/api/v1/deployments/{name}/promote", "deployment:write", promote)
         .post("/api/v1/deployments/{name}/rollback", "deployment:write", rollback)
+        .unhurried()
+        .post("/api/v1/deployments/{name}/replay", "deployment:replay", replay)
         .finish()
 }
 
@@ -110,4 +113,13 @@ async fn rollback(
     Caller(caller): Caller,
 ) -> Result<Json<Deployment>, Failure> {
     Ok(Json(service.rollback(&caller.to_string(), &name).await?))
+}
+
+async fn replay(
+    State(service): App,
+    Path(name): Path<String>,
+    Caller(caller): Caller,
+    Json(request): Json<ReplayRequest>,
+) -> Result<Json<ReplayReport>, Failure> {
+    Ok(Json(service.replay(&caller.to_string(), &name, request).await?))
 }

@@ -339,7 +339,7 @@ async fn write_answer(
     wanted: &[WantedOutput],
     headers: &HeaderMap,
 ) -> Result<Response> {
-    let Answer { id, live, rows, .. } = answer;
+    let Answer { id, rows, .. } = answer;
     let default = parameters.get("binary_data_output").and_then(Value::as_bool).unwrap_or(false);
     let mut binary = Vec::new();
     let outputs = chosen(answer, wanted, default).into_iter().map(|(index, tensor, is_binary)| {
@@ -353,7 +353,7 @@ async fn write_answer(
             shape: &tensor.shape,
             parameters: OutputParameters {
                 binary_data_size: is_binary.then(|| binary.len() - begin),
-                keys: live.batcher.model().map_keys(index),
+                keys: answer.map_keys(index),
             },
             data: (!is_binary).then_some(Flat(&tensor.data)),
         }
@@ -365,7 +365,7 @@ async fn write_answer(
     let body = InferAnswer {
         id,
         model_name: model,
-        model_version: &live.revision.version,
+        model_version: answer.version(),
         parameters: has_parameters.then_some(AnswerParameters { echoed: parameters, prediction_ids }),
         outputs,
     };

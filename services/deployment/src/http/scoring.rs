@@ -99,12 +99,20 @@ async fn ping(State(service): App, Path(name): Path<String>) -> Result<&'static 
 }
 
 fn ping_of(service: &Service, name: &str) -> Result<&'static str, Failure> {
+    if let Some(graph) = service.graph(name) {
+        return match service.graph_problem(&graph) {
+            None => Ok("\n"),
+            Some(problem) => Err(Error::unavailable(problem).into()),
+        };
+    }
     let (slot, _) = service.known(name, None)?;
     if slot.is_available() { Ok("\n") } else { Err(slot.not_serving().into()) }
 }
 
 async fn version(State(service): App, Path(name): Path<String>) -> Result<&'static str, Failure> {
-    service.slot(&name).ok_or_else(|| crate::service::no_deployment(&name))?;
+    if service.slot(&name).is_none() && service.graph(&name).is_none() {
+        return Err(crate::service::no_deployment(&name).into());
+    }
     Ok(MLFLOW_VERSION)
 }
 

@@ -76,6 +76,8 @@ fn answer_json(status: StatusCode, value: &impl Serialize) -> Result<Response, F
 pub(crate) const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_repository", "statistics"];
 /// What runs the models, in the words of the protocol.
 pub(crate) const PLATFORM: &str = "onnxruntime_onnx";
+/// The same for an inference graph.
+pub(crate) const GRAPH_PLATFORM: &str = "ensemble";
 
 async fn server_metadata() -> Result<Response, Failure> {
     let body = json!({"name": "fishy", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS});
@@ -108,6 +110,12 @@ async fn version_metadata(
 }
 
 async fn describe(service: &Arc<Service>, model: &str, version: Option<&str>) -> Result<Response, Failure> {
+    if let Some((graph, plan)) = service.graph_interface(model, version).await? {
+        let number = graph.version();
+        let (inputs, outputs) = (plan.layout.inputs(), plan.layout.outputs());
+        let body = Metadata { name: model, versions: vec![&number], platform: GRAPH_PLATFORM, inputs, outputs };
+        return answer_json(StatusCode::OK, &body);
+    }
     let (slot, live) = service.serving(model, version).await?;
     let versions = served_versions(&slot, &live, version);
     let body = Metadata {
@@ -206,14 +214,6 @@ async fn version_ready(
 }
 
 fn tell_ready(service: &Service, model: &str, version: Option<&str>) -> Result<Response, Failure> {
-    match service.known(model, version) {
-        Ok((slot, _)) => {
-            let is_ready = slot.is_available();
-            answer_json(status_of(is_ready), &json!({"name": model, "ready": is_ready}))
-        }
-        Err(error) if error.is_retryable() => {
-            answer_json(StatusCode::SERVICE_UNAVAILABLE, &json!({"name": model, "ready": false}))
-        }
-        Err(error) => Err(error.into()),
-    }
+    let is_ready = service.is_model_ready(model, version)?;
+    answer_json(status_of(is_ready), &json!({"name": model, "ready": is_ready}))
 }

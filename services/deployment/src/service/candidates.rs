@@ -202,7 +202,12 @@ impl Service {
         Ok(())
     }
 
-    async fn candidate_version(&self, row: &DeploymentRow, version: &str, must_pass: bool) -> Result<ModelVersion> {
+    pub(super) async fn candidate_version(
+        &self,
+        row: &DeploymentRow,
+        version: &str,
+        must_pass: bool,
+    ) -> Result<ModelVersion> {
         let uri = ModelUri::parse(&row.spec.model)?;
         let target = match version.strip_prefix('@') {
             Some(alias) => self.registry.version_by_alias(&uri.name, alias).await?.ok_or_else(|| {
@@ -217,7 +222,7 @@ impl Service {
     }
 
     /// The loaded candidate: the one that is there already, or a new one that takes what the serving revision takes.
-    async fn candidate(
+    pub(super) async fn candidate(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         row: &DeploymentRow,

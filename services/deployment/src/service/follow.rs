@@ -71,6 +71,9 @@ pub(crate) async fn follow(
                 if is_poll {
                     polled = Some(Instant::now());
                 }
+                if let Err(error) = service.sync_graphs().await {
+                    tracing::warn!(error = error.chain(), "cannot read the inference graphs");
+                }
                 if let Err(error) = rollouts.of_all(&service, is_poll).await {
                     tracing::warn!(error = error.chain(), "cannot read the deployments");
                 }

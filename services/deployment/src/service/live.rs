@@ -75,6 +75,8 @@ pub(crate) struct Slot {
     pub(crate) seen_settings: AtomicI64,
     /// One rollout at a time; never held by a request.
     pub(crate) rollout: tokio::sync::Mutex<RolloutState>,
+    /// One replay at a time.
+    pub(crate) replaying: tokio::sync::Mutex<()>,
     pub(crate) duration: metrics::Histogram,
     /// What a cluster scales by.
     pub(crate) queued: metrics::Histogram,
@@ -121,6 +123,7 @@ impl Slot {
             is_unloaded: AtomicBool::new(false),
             seen_settings: AtomicI64::new(0),
             rollout: tokio::sync::Mutex::default(),
+            replaying: tokio::sync::Mutex::default(),
             duration: metrics::histogram!("fishy_inference_request_duration_seconds", "deployment" => deployment.clone()),
             queued: metrics::histogram!("fishy_inference_queue_duration_seconds", "deployment" => deployment.clone()),
             answered: metrics::counter!("fishy_inference_requests_total", "deployment" => deployment.clone(), "status" => "200"),

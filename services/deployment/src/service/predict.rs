@@ -5,19 +5,44 @@ use fishy_core::{Error, ErrorCode, Result};
 use fishy_inference::{Ran, Tensor};
 use tokio::sync::SemaphorePermit;
 
+use super::Service;
 use super::live::{Live, Slot};
 use super::statistics::Took;
 use super::traffic::{Candidate, Traffic};
-use super::{Service, no_deployment};
 use crate::domain::{Layout, Prepared, Recorded, RequestMeta, RowOf};
 use crate::spool::{Appended, key_of, push_frame};
 
 /// What a request is answered with.
 pub(crate) struct Answer {
     pub(crate) id: String,
-    pub(crate) live: Arc<Live>,
+    pub(crate) served: Served,
     pub(crate) outputs: Vec<Tensor>,
     pub(crate) rows: usize,
+}
+
+/// Who answered.
+pub(crate) enum Served {
+    Model(Arc<Live>),
+    /// A graph, by its version.
+    Graph(String),
+}
+
+impl Answer {
+    /// The version that answered.
+    pub(crate) fn version(&self) -> &str {
+        match &self.served {
+            Served::Model(live) => &live.revision.version,
+            Served::Graph(version) => version,
+        }
+    }
+
+    /// What the columns of an output stand for, where a model gives maps.
+    pub(crate) fn map_keys(&self, output: usize) -> Option<&[String]> {
+        match &self.served {
+            Served::Model(live) => live.batcher.model().map_keys(output),
+            Served::Graph(_) => None,
+        }
+    }
 }
 
 impl Service {
@@ -44,7 +69,7 @@ impl Service {
 
     /// The same without loading: no revision when it is not in memory.
     pub(crate) fn known(&self, name: &str, version: Option<&str>) -> Result<(Arc<Slot>, Option<Arc<Live>>)> {
-        let slot = self.slot(name).ok_or_else(|| no_deployment(name))?;
+        let slot = self.slot(name).ok_or_else(|| self.missing(name))?;
         let Some(live) = slot.live() else {
             let Some(revision) = slot.revision() else { return Err(slot.not_serving()) };
             return match version.filter(|version| *version != revision.version) {
@@ -78,6 +103,9 @@ impl Service {
         meta: RequestMeta,
         prepare: impl FnOnce(&Layout) -> Result<Prepared>,
     ) -> Result<Answer> {
+        if let Some(graph) = self.graph(name) {
+            return self.predict_graph(&graph, version, meta, prepare).await;
+        }
         let started = Instant::now();
         let patience = meta.timeout.map_or(self.patience, |timeout| timeout.min(self.patience));
         let deadline = started + patience;
@@ -96,7 +124,8 @@ impl Service {
 
     /// Counts a prediction request that is answered with an error. Names that are no deployment's are counted as one.
     pub(crate) fn count_refused(&self, name: &str, error: &Error) {
-        let deployment = if self.slot(name).is_some() { name } else { "unknown" };
+        let is_known = self.slot(name).is_some() || self.graph(name).is_some();
+        let deployment = if is_known { name } else { "unknown" };
         let labels = [("deployment", deployment.to_owned()), ("status", error.code().http_status().to_string())];
         metrics::counter!("fishy_inference_requests_total", &labels).increment(1);
     }
@@ -115,10 +144,7 @@ impl Service {
         let traffic = slot.traffic().filter(|_| may_split);
         let Prepared { tensors, rows } = prepare(&champion.layout)?;
         let prepared = started.elapsed();
-        let (live, ran) = match &traffic {
-            None => (Arc::clone(champion), champion.batcher.run(tensors, deadline).await?),
-            Some(traffic) => self.route(slot, traffic, champion, &meta, tensors, deadline).await?,
-        };
+        let (live, ran) = self.compute(slot, traffic.as_ref(), champion, &meta, tensors, deadline).await?;
         let computed = started.elapsed();
         let (key, is_unrecorded) = (meta.id.as_deref().map(|id| key_of(slot.name(), id)), meta.is_unrecorded);
         let id = meta.id.unwrap_or_else(|| self.env.new_id());
@@ -134,6 +160,7 @@ impl Service {
             inputs: &ran.inputs,
             outputs: &ran.outputs,
             labels: &meta.labels,
+            paths: &[],
             rows,
         };
         if !is_unrecorded {
@@ -153,11 +180,27 @@ impl Service {
         if let Some(traffic) = traffic {
             self.mirror(&traffic, &ran);
         }
-        Ok(Answer { id, live, outputs: ran.outputs, rows })
+        Ok(Answer { id, served: Served::Model(live), outputs: ran.outputs, rows })
+    }
+
+    /// Runs the revision that serves, or a candidate where that has a share.
+    pub(super) async fn compute(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        traffic: Option<&Arc<Traffic>>,
+        champion: &Arc<Live>,
+        meta: &RequestMeta,
+        tensors: Vec<Tensor>,
+        deadline: Instant,
+    ) -> Result<(Arc<Live>, Ran)> {
+        match traffic {
+            None => Ok((Arc::clone(champion), champion.batcher.run(tensors, deadline).await?)),
+            Some(traffic) => self.route(slot, traffic, champion, meta, tensors, deadline).await,
+        }
     }
 
     /// Puts every row into the spool: one write.
-    fn record(&self, slot: &Slot, key: Option<u128>, recorded: &Recorded<'_>) -> Result<()> {
+    pub(super) fn record(&self, slot: &Slot, key: Option<u128>, recorded: &Recorded<'_>) -> Result<()> {
         let rows = recorded.rows;
         let mut frames = Vec::with_capacity(512 * rows.min(1024));
         for row in 0..rows {
@@ -219,7 +262,7 @@ impl Service {
         }
     }
 
-    fn mirror(&self, traffic: &Arc<Traffic>, ran: &Ran) {
+    pub(super) fn mirror(&self, traffic: &Arc<Traffic>, ran: &Ran) {
         let Some(mirror) = &traffic.shadow else { return };
         let Some(permit) = mirror.admit(traffic) else { return };
         let mirror = Arc::clone(mirror);

@@ -55,6 +55,14 @@ impl Service {
             candidates.dedup();
             all.extend(candidates);
         }
+        for (name, graph) in self.graphs.load().iter() {
+            let problem = self.graph_problem(graph);
+            if problem.is_none() || !only_ready {
+                let state = if problem.is_none() { "READY" } else { "UNAVAILABLE" };
+                let (version, reason) = (graph.version(), problem.unwrap_or_default());
+                all.push(Indexed { name: name.clone(), version, state, reason });
+            }
+        }
         all.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
         all
     }

@@ -121,30 +121,12 @@ impl Traffic {
         }
     }
 
-    /// A number from 0 to 100 for a request: by its sticky key, or spread evenly.
-    fn ticket(&self, deployment: &str, sticky_key: Option<&str>) -> f64 {
-        if let Some(key) = sticky_key {
-            // Stable over processes and releases: FNV-1a, and a finish that spreads its low bits (splitmix64).
-            let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-            hasher.write(deployment.as_bytes());
-            hasher.write(&[0]);
-            hasher.write(key.as_bytes());
-            let mut mixed = hasher.finish();
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            return ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 * 100.0;
-        }
-        // Multiples of the golden ratio leave no gap anywhere, however few requests there are.
-        let step = self.counter.fetch_add(1, Ordering::Relaxed);
-        step.wrapping_mul(0x9e37_79b9_7f4a_7c15) as f64 / u64::MAX as f64 * 100.0
-    }
-
     /// The candidate that answers a request; `None` for the revision that serves.
     pub(crate) fn choose(&self, deployment: &str, sticky_key: Option<&str>) -> Option<&Candidate> {
         if self.splits.is_empty() || self.has_failed.load(Ordering::Acquire) {
             return None;
         }
-        let ticket = self.ticket(deployment, sticky_key);
+        let ticket = ticket(&self.counter, deployment, sticky_key);
         self.splits.iter().find(|candidate| ticket < candidate.until)
     }
 
@@ -177,6 +159,24 @@ impl Traffic {
             problem: self.problem.clone(),
         }
     }
+}
+
+/// A number from 0 to 100 for a request: by its sticky key, or spread evenly.
+pub(super) fn ticket(counter: &AtomicU64, deployment: &str, sticky_key: Option<&str>) -> f64 {
+    if let Some(key) = sticky_key {
+        // Stable over processes and releases: FNV-1a, and a finish that spreads its low bits (splitmix64).
+        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+        hasher.write(deployment.as_bytes());
+        hasher.write(&[0]);
+        hasher.write(key.as_bytes());
+        let mut mixed = hasher.finish();
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        return ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 * 100.0;
+    }
+    // Multiples of the golden ratio leave no gap anywhere, however few requests there are.
+    let step = counter.fetch_add(1, Ordering::Relaxed);
+    step.wrapping_mul(0x9e37_79b9_7f4a_7c15) as f64 / u64::MAX as f64 * 100.0
 }
 
 struct Fnv(u64);
@@ -236,7 +236,7 @@ fn version_report(live: &Live, meter: &Meter) -> VersionReport {
 impl Mirror {
     /// Whether a request is mirrored; the permit bounds how many are at the same time.
     pub(crate) fn admit(&self, traffic: &Traffic) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        if self.settings.percent < 100.0 && traffic.ticket("", None) >= self.settings.percent {
+        if self.settings.percent < 100.0 && ticket(&traffic.counter, "", None) >= self.settings.percent {
             return None;
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
@@ -288,16 +288,19 @@ mod tests {
     fn tickets_are_spread_evenly_and_stick_to_their_key() {
         let traffic = Traffic::new(TrafficSpec::default(), Vec::new(), None, None, None);
         let below = |tickets: &[f64], percent: f64| tickets.iter().filter(|ticket| **ticket < percent).count();
-        let free: Vec<f64> = (0..1000).map(|_| traffic.ticket("d", None)).collect();
-        let sticky: Vec<f64> = (0..10_000).map(|n| traffic.ticket("d", Some(&format!("pen-{n}")))).collect();
+        let free: Vec<f64> = (0..1000).map(|_| ticket(&traffic.counter, "d", None)).collect();
+        let sticky: Vec<f64> = (0..10_000).map(|n| ticket(&traffic.counter, "d", Some(&format!("pen-{n}")))).collect();
         for percent in [1.0, 10.0, 50.0, 90.0] {
             assert!((below(&free, percent) as f64 / 10.0 - percent).abs() < 1.0, "{percent}");
             assert!((below(&sticky, percent) as f64 / 100.0 - percent).abs() < 1.5, "{percent}");
         }
         assert!(sticky.iter().chain(&free).all(|ticket| (0.0..=100.0).contains(ticket)));
-        let again = traffic.ticket("d", Some("pen-7"));
+        let again = ticket(&traffic.counter, "d", Some("pen-7"));
         assert!((again - sticky[7]).abs() < 1e-12);
-        assert!((again - traffic.ticket("e", Some("pen-7"))).abs() > 1e-12, "deployments split each in their own way");
+        assert!(
+            (again - ticket(&traffic.counter, "e", Some("pen-7"))).abs() > 1e-12,
+            "deployments split each in their own way"
+        );
     }
 
     #[test]

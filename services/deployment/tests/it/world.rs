@@ -18,7 +18,8 @@ use fishy_bus::Bus;
 use fishy_config::Config;
 use fishy_contracts::deployment::{Deployment, DeploymentSpec, PREDICTION_STREAM, PredictionRecord};
 use fishy_contracts::events::{ALIAS_MOVED, AliasMoved};
-use fishy_contracts::{DeploymentClient, GovernanceClient, RegistryClient};
+use fishy_contracts::monitoring::{LoggedPage, LoggedPrediction};
+use fishy_contracts::{DeploymentClient, GovernanceClient, MonitoringClient, RegistryClient};
 use fishy_core::{Env, Event, ManualClock, SequentialIds};
 use fishy_db::{Db, DbOptions, OUTBOX};
 use fishy_deployment::{Deps, MIGRATIONS, Running, start};
@@ -51,6 +52,12 @@ pub struct FakeRegistry {
     pub downloads: usize,
     /// Versions the gate lets through.
     pub allowed: HashSet<String>,
+    /// What monitoring has, in event-time order.
+    pub logged: Vec<LoggedPrediction>,
+    /// Pages that were asked for.
+    pub pages: usize,
+    /// Monitoring does not answer.
+    pub is_monitoring_stuck: bool,
 }
 
 pub type Shared = Arc<Mutex<FakeRegistry>>;
@@ -206,6 +213,7 @@ impl World {
             },
             registry: RegistryClient(ServiceClient::local("registry", &registry, "deployment")),
             governance: GovernanceClient(ServiceClient::local("governance", &registry, "deployment")),
+            monitoring: MonitoringClient(ServiceClient::local("monitoring", &registry, "deployment")),
             blob: self.blob.clone(),
             engine: engine(),
             stop: stop.clone(),
@@ -347,6 +355,7 @@ fn fakes(shared: Shared) -> Router {
         .route("/api/v1/registry/models/{model}/versions/{version}/files", get(files))
         .route("/api/v1/registry/protected-aliases", put(protect))
         .route("/api/v1/promotions/check", get(check))
+        .route("/api/v1/predictions", get(logged))
         .layer(from_fn_with_state(Arc::clone(&shared), away))
         .with_state(shared)
 }
@@ -406,6 +415,26 @@ async fn artifact(State(shared): State<Shared>, UrlPath(path): UrlPath<String>) 
     registry.downloads += 1;
     let content = registry.damaged.get(file).cloned().or_else(|| registry.versions[version].get(file).cloned());
     content.map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response)
+}
+
+async fn logged(State(shared): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let stuck = {
+        let mut registry = shared.lock().unwrap();
+        registry.pages += 1;
+        registry.is_monitoring_stuck
+    };
+    if stuck {
+        return futures::future::pending().await;
+    }
+    let number = |name: &str| query[name].parse::<i64>().unwrap();
+    let (from_ms, to_ms, limit) = (number("from_ms"), number("to_ms"), number("limit") as usize);
+    let after = query["page_token"].parse::<usize>().unwrap_or(0);
+    let registry = shared.lock().unwrap();
+    let within = registry.logged.iter().filter(|one| (from_ms..to_ms).contains(&one.time_ms));
+    let items: Vec<_> = within.skip(after).take(limit).cloned().collect();
+    let next_page_token = (items.len() == limit).then(|| (after + limit).to_string());
+    let page = LoggedPage { output: String::new(), items, next_page_token };
+    json_answer(&serde_json::to_value(page).unwrap())
 }
 
 async fn files(State(shared): State<Shared>, UrlPath((_, version)): UrlPath<(String, String)>) -> Response {

@@ -80,9 +80,9 @@ pub struct Figures {
     pub error_limit: Option<f64>,
     /// PSI of the drift window by feature.
     pub psi: BTreeMap<String, f64>,
-    /// The error above which the budget's reserve may be spent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reserve_limit: Option<f64>,
+    /// Triggers that must be saved up for a rise such as this one.
+    #[serde(default = "one")]
+    pub tokens_needed: f64,
     /// The PSI above which it is due.
     pub psi_limit: Option<f64>,
     /// Whether the realised error rose.
@@ -154,11 +154,8 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
     let condition_held = spec.condition.as_ref().zip(facts.condition.as_ref());
     let condition_held = condition_held.and_then(|(condition, facts)| conditions::holds(condition, facts, rule));
 
-    // The last trigger that is saved up waits for what cannot wait.
-    let keeps_reserve = spec.budget_burst >= 2.0 && condition_held.is_none();
-    let reserve_limit = spec.reserve_ratio.zip(baseline_error).map(|(ratio, baseline)| ratio * baseline);
-    let is_urgent = matches!((rolling_error, reserve_limit), (Some(error), Some(limit)) if error > limit);
-    let reserve = if spec.reserve_ratio.is_some() && keeps_reserve && !is_urgent { 1.0 } else { 0.0 };
+    let rise = rolling_error.zip(baseline_error).map(|(error, baseline)| error / baseline);
+    let tokens_needed = if condition_held.is_some() { 1.0 } else { tokens_needed(spec, rise) };
 
     let figures = Figures {
         as_of_ms: facts.at_ms,
@@ -167,7 +164,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         rolling_labels: facts.rolling.map_or(0, |rolling| rolling.rows),
         baseline_error,
         error_limit,
-        reserve_limit,
+        tokens_needed,
         psi: facts.psi.clone(),
         psi_limit: spec.psi_above,
         is_error_due,
@@ -178,7 +175,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         newest_label_ms: facts.newest_label_ms,
         label_delay_ms: facts.label_delay_ms,
         open_faults: facts.open_faults.clone(),
-        held_back_by: held_back_by(spec, &state, facts, reserve),
+        held_back_by: held_back_by(spec, &state, facts, tokens_needed),
         condition: facts.condition.clone(),
         condition_held: condition_held.clone(),
     };
@@ -237,7 +234,20 @@ fn accrue(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> TriggerSta
     state
 }
 
-fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts, reserve: f64) -> Vec<String> {
+/// Triggers that must be saved up for a rise of the error to so many times the smallest: small rises wait until the budget
+/// is full, so that something is left for a great one.
+fn tokens_needed(spec: &TriggerSpec, rise: Option<f64>) -> f64 {
+    let Some(reserve_ratio) = spec.reserve_ratio.filter(|ratio| *ratio > spec.error_ratio) else { return 1.0 };
+    let rise = rise.unwrap_or(0.0).clamp(spec.error_ratio, reserve_ratio);
+    let share = (rise / spec.error_ratio).ln() / (reserve_ratio / spec.error_ratio).ln();
+    spec.budget_burst - share * (spec.budget_burst - 1.0)
+}
+
+const fn one() -> f64 {
+    1.0
+}
+
+fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts, tokens_needed: f64) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(last_ms) = facts.last_trigger_ms {
         let until_ms = last_ms.saturating_add(days_ms(spec.cooldown_days));
@@ -249,9 +259,10 @@ fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts, reserve
         reasons.push(format!("back-off after a rejected or failed run until {}", rfc3339(until_ms)));
     }
     // Thirty-two times 1/32 is not exactly one for every number of days.
-    if state.tokens < 1.0 + reserve - 1e-9 {
-        let kept = if reserve > 0.0 { ", the last one kept for a greater rise" } else { "" };
-        reasons.push(format!("budget: {:.2} of a trigger saved up{kept}", state.tokens));
+    if state.tokens < tokens_needed - 1e-9 {
+        let needed =
+            if tokens_needed > 1.0 { format!(", a rise such as this needs {tokens_needed:.2}") } else { String::new() };
+        reasons.push(format!("budget: {:.2} of a trigger saved up{needed}", state.tokens));
     }
     if facts.is_run_open {
         reasons.push("the run of an earlier trigger has not finished".to_owned());
@@ -400,18 +411,25 @@ mod tests {
     }
 
     #[test]
-    fn the_last_saved_up_trigger_is_kept_for_a_great_rise() {
-        let spec = TriggerSpec { reserve_ratio: Some(3.0), ..spec() };
+    fn the_emptier_the_budget_the_greater_a_rise_must_be() {
+        // Rises of 1.25 to 5 times: half way by logarithms is 2.5.
+        let spec = TriggerSpec { reserve_ratio: Some(5.0), psi_above: Some(0.25), cooldown_days: 0.0, ..spec() };
         let (state, _) = decide(&spec, &TriggerState::default(), &facts(0, 0.40));
-        let (_, small) = decide(&spec, &state, &facts(1, 0.90));
-        assert_eq!(small.verdict, Verdict::Quiet);
-        assert!(small.reason.ends_with("budget: 1.03 of a trigger saved up, the last one kept for a greater rise"));
-        assert!(fired(&spec, &state, &facts(1, 1.21)), "three times the smallest cannot wait");
+        let with = |tokens: f64, error: f64| {
+            decide(&spec, &TriggerState { tokens: tokens - 1.0 / 32.0, ..state.clone() }, &facts(1, error)).1
+        };
+        let held = with(1.0, 1.00);
+        assert_eq!((held.verdict, held.figures.tokens_needed), (Verdict::Quiet, 1.5), "{}", held.reason);
+        assert!(held.reason.ends_with("budget: 1.00 of a trigger saved up, a rise such as this needs 1.50"));
+        assert_eq!(with(1.5, 1.00).verdict, Verdict::Fire);
+        assert_eq!(with(1.0, 2.00).verdict, Verdict::Fire, "five times the smallest cannot wait");
+        assert_eq!((with(1.9, 0.51).verdict, with(2.0, 0.51).verdict), (Verdict::Quiet, Verdict::Fire));
+        let drifted = Facts { psi: BTreeMap::from([("temp".into(), 0.31)]), ..facts(1, 0.40) };
         let full = TriggerState { tokens: 2.0, ..state.clone() };
-        let (after, small) = decide(&spec, &full, &facts(1, 0.90));
-        assert_eq!((small.verdict, after.tokens), (Verdict::Fire, 1.0));
-        let no_second = TriggerSpec { budget_burst: 1.0, ..spec };
-        assert!(fired(&no_second, &state, &facts(1, 0.90)), "where only one can be saved up, none is kept back");
+        assert!(!fired(&spec, &state, &drifted), "drift alone waits for the full budget");
+        assert!(fired(&spec, &full, &drifted));
+        let no_second = TriggerSpec { budget_burst: 1.0, ..spec.clone() };
+        assert!(fired(&no_second, &state, &facts(1, 0.51)), "where only one can be saved up, none is kept back");
     }
 
     #[test]

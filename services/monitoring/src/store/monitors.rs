@@ -95,6 +95,13 @@ pub async fn watching(tx: &mut Tx) -> Result<BTreeMap<String, Vec<MonitorSpec>>>
     Ok(watching)
 }
 
+/// The output that the monitors of a deployment compare with the truth.
+pub async fn output(db: &Db, deployment: &str) -> Result<Option<String>> {
+    let sql = "select spec from monitors where deployment = $1 order by name limit 1";
+    let row = db.query_opt(sql, args![deployment]).await?;
+    row.map(|row| from_json::<MonitorSpec>(&row.get::<String>("spec")?).map(|spec| spec.output)).transpose()
+}
+
 pub async fn insert(tx: &mut Tx, spec: &MonitorSpec, decide_after_ms: i64, now_ms: i64) -> Result<()> {
     let sql = "insert into monitors(name, deployment, spec, decide_after_ms, state, revision, observations, created_ms)
                values ($1, $2, $3, $4, $5, 0, 0, $6)";

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
-use fishy_contracts::monitoring::{ServedPrediction, VersionAnswers};
+use fishy_contracts::monitoring::{LoggedPrediction, ServedPrediction, VersionAnswers};
 use fishy_core::Result;
 use fishy_core::time::HOUR_MS;
 use fishy_db::{Db, Row as DbRow, Tx, args};
@@ -242,6 +242,19 @@ impl RawRow {
             output: self.output,
             value: self.value,
             labels: from_json_or_default(&self.labels)?,
+        })
+    }
+
+    /// As others see a prediction.
+    pub fn logged(self) -> Result<LoggedPrediction> {
+        Ok(LoggedPrediction {
+            inputs: from_json(&self.inputs)?,
+            labels: from_json_or_default(&self.labels)?,
+            id: self.id,
+            time_ms: self.time_ms,
+            version: self.version.unwrap_or_default(),
+            answer: self.output,
+            value: self.value,
         })
     }
 
