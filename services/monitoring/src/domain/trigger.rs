@@ -154,7 +154,9 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
     let condition_held = spec.condition.as_ref().zip(facts.condition.as_ref());
     let condition_held = condition_held.and_then(|(condition, facts)| conditions::holds(condition, facts, rule));
 
-    let rise = rolling_error.zip(baseline_error).map(|(error, baseline)| error / baseline);
+    // Nought over nought is no rise.
+    let rise =
+        rolling_error.zip(baseline_error).map(|(error, baseline)| error / baseline).filter(|rise| !rise.is_nan());
     let tokens_needed = if condition_held.is_some() { 1.0 } else { tokens_needed(spec, rise) };
 
     let figures = Figures {
@@ -428,6 +430,10 @@ mod tests {
         let full = TriggerState { tokens: 2.0, ..state.clone() };
         assert!(!fired(&spec, &state, &drifted), "drift alone waits for the full budget");
         assert!(fired(&spec, &full, &drifted));
+        let perfect = decide(&spec, &TriggerState::default(), &facts(0, 0.0)).0;
+        let unmoved = Facts { psi: drifted.psi.clone(), ..facts(1, 0.0) };
+        let (_, decision) = decide(&spec, &perfect, &unmoved);
+        assert_eq!((decision.verdict, decision.figures.tokens_needed), (Verdict::Quiet, 2.0), "no error, and no rise");
         let no_second = TriggerSpec { budget_burst: 1.0, ..spec.clone() };
         assert!(fired(&no_second, &state, &facts(1, 0.51)), "where only one can be saved up, none is kept back");
     }
