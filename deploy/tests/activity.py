@@ -77,7 +77,7 @@ class Farm:
             "psi_above": 1.0,
             "drift_window_days": 1.0,
             "budget_start": 1.0,
-            "reserve_ratio": None,
+            "reserve_ratio": 1.0,
             "min_labels": 5,
             "error_window_days": 2.0,
         }

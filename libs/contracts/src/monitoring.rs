@@ -130,10 +130,11 @@ pub struct TriggerSpec {
     pub budget_burst: f64,
     /// Triggers that are allowed at the beginning.
     pub budget_start: f64,
-    /// Where two or more can be saved up: the emptier the budget, the greater a rise must be. With one trigger left the
-    /// realised error must be above this times the smallest, with all saved up above `error_ratio` times; in between it
-    /// goes in proportion, by logarithms. Drift of the inputs alone waits until all are saved up. `None`, or not above
-    /// `error_ratio`: one is enough.
+    /// Where two or more can be saved up: the emptier the budget, the worse the champion must be. With all saved up the
+    /// realised error must be above `error_ratio` times the smallest; with one left, above this times the smallest, or for
+    /// `None` above the error of always answering the median of the champion's training data: then it is worth nothing.
+    /// In between it goes in proportion, by logarithms. Drift of the inputs alone waits until all are saved up. Not above
+    /// `error_ratio`, or a version whose tags do not tell that error: one is enough.
     pub reserve_ratio: Option<f64>,
     /// It fires also when this holds; cool-down, back-off and budget count here too.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,7 +158,7 @@ impl Default for TriggerSpec {
             budget_days: 31.0,
             budget_burst: 2.0,
             budget_start: 1.0,
-            reserve_ratio: Some(3.0),
+            reserve_ratio: None,
             condition: None,
             only_condition: false,
         }

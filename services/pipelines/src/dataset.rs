@@ -48,6 +48,9 @@ pub struct Part {
     pub rows: u64,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// Mean absolute error of always answering the median of its true values: what any model must beat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_mae: Option<f64>,
 }
 
 impl Manifest {
@@ -143,6 +146,7 @@ fn write(split: &Split, as_of_ms: i64, folder: &Path) -> Result<Manifest> {
             to_ms: rows.last().map(|row| row.time_ms + 1),
             rows: rows.len() as u64,
             sha256: hex::encode(Sha256::digest(&bytes)),
+            median_mae: median_mae(rows.iter().map(|row| row.value).collect()),
         })
     };
     let manifest = Manifest {
@@ -154,6 +158,12 @@ fn write(split: &Split, as_of_ms: i64, folder: &Path) -> Result<Manifest> {
     };
     put(&manifest_path(folder), &manifest.to_bytes()?)?;
     Ok(manifest)
+}
+
+fn median_mae(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let median = *values.get(values.len() / 2)?;
+    Some(values.iter().map(|value| (value - median).abs()).sum::<f64>() / values.len() as f64)
 }
 
 /// A file is there whole or not at all.
@@ -168,4 +178,20 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("a blocking task did not end").with_source(error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_best_answer_that_is_always_the_same() {
+        assert_eq!(median_mae(vec![9.0, 1.0, 2.0]), Some(8.0 / 3.0));
+        assert_eq!(
+            median_mae(vec![4.0, 1.0]),
+            Some(1.5),
+            "every answer between the two middle ones has the same error"
+        );
+        assert_eq!(median_mae(Vec::new()), None);
+    }
 }

@@ -62,7 +62,7 @@ fn check_trigger(trigger: &TriggerSpec) -> Result<()> {
         )));
     }
     if trigger.reserve_ratio.is_some_and(|ratio| !(ratio.is_finite() && ratio > 0.0)) {
-        return Err(Error::invalid("trigger.reserve_ratio: use a number above 0, or null for none"));
+        return Err(Error::invalid("trigger.reserve_ratio: use a number above 0, or null for the error of the median"));
     }
     if !(1..=1_000_000).contains(&trigger.min_labels) {
         return Err(Error::invalid(format!("trigger.min_labels is {}: use 1 to 1000000", trigger.min_labels)));

@@ -43,6 +43,8 @@ pub struct Facts {
     pub champion: String,
     /// The champion's error on its evaluation window.
     pub evaluation_error: Option<f64>,
+    /// The error of always answering the median of its training data: with that a model is worth nothing.
+    pub median_error: Option<f64>,
     /// Its realised error; `None` with too few labels.
     pub rolling: Option<Rolling>,
     /// PSI of the drift window by feature, without those under an open data fault.
@@ -80,7 +82,10 @@ pub struct Figures {
     pub error_limit: Option<f64>,
     /// PSI of the drift window by feature.
     pub psi: BTreeMap<String, f64>,
-    /// Triggers that must be saved up for a rise such as this one.
+    /// The error of always answering the median of the champion's training data.
+    #[serde(default)]
+    pub median_error: Option<f64>,
+    /// Triggers that must be saved up for an error such as this one.
     #[serde(default = "one")]
     pub tokens_needed: f64,
     /// The PSI above which it is due.
@@ -154,10 +159,11 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
     let condition_held = spec.condition.as_ref().zip(facts.condition.as_ref());
     let condition_held = condition_held.and_then(|(condition, facts)| conditions::holds(condition, facts, rule));
 
-    // Nought over nought is no rise.
-    let rise =
-        rolling_error.zip(baseline_error).map(|(error, baseline)| error / baseline).filter(|rise| !rise.is_nan());
-    let tokens_needed = if condition_held.is_some() { 1.0 } else { tokens_needed(spec, rise) };
+    let tokens_needed = if condition_held.is_some() {
+        1.0
+    } else {
+        tokens_needed(spec, facts, rolling_error, error_limit.unwrap_or(f64::INFINITY))
+    };
 
     let figures = Figures {
         as_of_ms: facts.at_ms,
@@ -166,6 +172,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         rolling_labels: facts.rolling.map_or(0, |rolling| rolling.rows),
         baseline_error,
         error_limit,
+        median_error: facts.median_error,
         tokens_needed,
         psi: facts.psi.clone(),
         psi_limit: spec.psi_above,
@@ -236,12 +243,21 @@ fn accrue(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> TriggerSta
     state
 }
 
-/// Triggers that must be saved up for a rise of the error to so many times the smallest: small rises wait until the budget
-/// is full, so that something is left for a great one.
-fn tokens_needed(spec: &TriggerSpec, rise: Option<f64>) -> f64 {
-    let Some(reserve_ratio) = spec.reserve_ratio.filter(|ratio| *ratio > spec.error_ratio) else { return 1.0 };
-    let rise = rise.unwrap_or(0.0).clamp(spec.error_ratio, reserve_ratio);
-    let share = (rise / spec.error_ratio).ln() / (reserve_ratio / spec.error_ratio).ln();
+/// Triggers that must be saved up for an error such as this one: small rises wait until the budget is full, so that
+/// something is left for the day on which the champion is worth nothing.
+fn tokens_needed(spec: &TriggerSpec, facts: &Facts, error: Option<f64>, limit: f64) -> f64 {
+    let worthless = match spec.reserve_ratio {
+        Some(ratio) if ratio > spec.error_ratio => Some(ratio / spec.error_ratio * limit),
+        Some(_) => None,
+        None => facts.median_error,
+    };
+    let Some(worthless) = worthless else { return 1.0 };
+    // Where the error did not rise, it is the inputs alone that drifted: they can wait.
+    let Some(error) = error.filter(|error| *error > limit) else { return spec.budget_burst };
+    if limit <= 0.0 || error >= worthless {
+        return 1.0;
+    }
+    let share = (error / limit).ln() / (worthless / limit).ln();
     spec.budget_burst - share * (spec.budget_burst - 1.0)
 }
 
@@ -262,8 +278,11 @@ fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts, tokens_
     }
     // Thirty-two times 1/32 is not exactly one for every number of days.
     if state.tokens < tokens_needed - 1e-9 {
-        let needed =
-            if tokens_needed > 1.0 { format!(", a rise such as this needs {tokens_needed:.2}") } else { String::new() };
+        let needed = if tokens_needed > 1.0 {
+            format!(", an error such as this needs {tokens_needed:.2}")
+        } else {
+            String::new()
+        };
         reasons.push(format!("budget: {:.2} of a trigger saved up{needed}", state.tokens));
     }
     if facts.is_run_open {
@@ -291,6 +310,7 @@ mod tests {
             at_ms,
             champion: "1".into(),
             evaluation_error: None,
+            median_error: None,
             rolling: Some(Rolling { error, rows: 168 }),
             psi: BTreeMap::new(),
             newest_label_ms: Some(at_ms - 7 * DAY_MS),
@@ -313,7 +333,7 @@ mod tests {
             budget_days: 32.0,
             budget_burst: 2.0,
             budget_start: 1.0,
-            reserve_ratio: None,
+            reserve_ratio: Some(1.0),
             ..TriggerSpec::default()
         }
     }
@@ -422,7 +442,7 @@ mod tests {
         };
         let held = with(1.0, 1.00);
         assert_eq!((held.verdict, held.figures.tokens_needed), (Verdict::Quiet, 1.5), "{}", held.reason);
-        assert!(held.reason.ends_with("budget: 1.00 of a trigger saved up, a rise such as this needs 1.50"));
+        assert!(held.reason.ends_with("budget: 1.00 of a trigger saved up, an error such as this needs 1.50"));
         assert_eq!(with(1.5, 1.00).verdict, Verdict::Fire);
         assert_eq!(with(1.0, 2.00).verdict, Verdict::Fire, "five times the smallest cannot wait");
         assert_eq!((with(1.9, 0.51).verdict, with(2.0, 0.51).verdict), (Verdict::Quiet, Verdict::Fire));
@@ -434,6 +454,16 @@ mod tests {
         let unmoved = Facts { psi: drifted.psi.clone(), ..facts(1, 0.0) };
         let (_, decision) = decide(&spec, &perfect, &unmoved);
         assert_eq!((decision.verdict, decision.figures.tokens_needed), (Verdict::Quiet, 2.0), "no error, and no rise");
+        // Nothing is said of a ratio: half way between 0.50 and the median's 2.00 is 1.00.
+        let by_median = TriggerSpec { reserve_ratio: None, ..spec.clone() };
+        let needed = |error: f64, median_error: Option<f64>| {
+            decide(&by_median, &state, &Facts { median_error, ..facts(1, error) }).1.figures.tokens_needed
+        };
+        let hundredths = [1.0, 2.0, 9.0].map(|error| (needed(error, Some(2.0)) * 100.0).round() as i64);
+        assert_eq!(hundredths, [150, 100, 100]);
+        assert!(needed(0.51, Some(0.45)) < 1.01, "never better than the median, and worse now");
+        assert!(needed(0.49, Some(0.45)) > 1.99, "no rise");
+        assert!(needed(1.0, None) < 1.01, "nobody knows what the median's error is");
         let no_second = TriggerSpec { budget_burst: 1.0, ..spec.clone() };
         assert!(fired(&no_second, &state, &facts(1, 0.51)), "where only one can be saved up, none is kept back");
     }

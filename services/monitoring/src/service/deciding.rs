@@ -73,6 +73,9 @@ impl Monitoring {
                 .number::<f64>("fishy.evaluation.champion_mae")
                 .and_then(|_| champion.number::<f64>("fishy.evaluation.mae"))
                 .filter(|error| error.is_finite() && *error >= 0.0),
+            median_error: champion
+                .number::<f64>("fishy.training.median_mae")
+                .filter(|error| error.is_finite() && *error >= 0.0),
             rolling,
             psi,
             newest_label_ms: newest.first().map(|(time_ms, _)| *time_ms),

@@ -249,7 +249,7 @@ pub fn spec(change: &Value) -> MonitorSpec {
             "pipeline": "retrain", "error_window_days": 7.0, "error_ratio": 1.25,
             "min_labels": 24, "psi_above": null, "drift_window_days": 7.0, "cooldown_days": 14.0,
             "backoff_days": 7.0, "budget_days": 32.0, "budget_burst": 2.0, "budget_start": 1.0,
-            "reserve_ratio": null,
+            "reserve_ratio": 1.0,
         },
     });
     for (key, value) in change.as_object().unwrap() {

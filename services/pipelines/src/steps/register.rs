@@ -83,6 +83,9 @@ fn tags(context: &StepContext<'_>) -> Result<BTreeMap<String, String>> {
         }
         set("training.as_of_ms", manifest.as_of_ms.to_string());
         set("training.rows", manifest.train.rows.to_string());
+        if let Some(error) = manifest.train.median_mae {
+            set("training.median_mae", error.to_string());
+        }
         set("dataset.sha256", manifest.sha256()?);
     }
     Ok(tags)
