@@ -38,15 +38,24 @@ pub fn run_all(only: &[String]) -> Result<()> {
     if wanted("docs") {
         docs::run(true)?;
     }
-    if wanted("rust") {
-        rust()?;
+    let has_clients = wanted("clients");
+    if has_clients {
+        services::chromium()?;
     }
-    if wanted("python") {
-        python()?;
-    }
-    if wanted("clients") {
-        clients()?;
-    }
+    let servers = if wanted("rust") { Some(services::start()?) } else { None };
+    // The slowest tests in Rust come one after the other and leave a core free: clients and Python run beside them.
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| -> Result<()> {
+            if wanted("python") {
+                python()?;
+            }
+            if has_clients { clients() } else { Ok(()) }
+        });
+        let rust = servers.as_ref().map_or(Ok(()), rust);
+        let beside = beside.join().unwrap_or_else(|_| bail!("the tests of Python and clients panicked"));
+        rust.and(beside)
+    })?;
+    drop(servers);
     if wanted("deploy") {
         deploy::run_checks()?;
     }
@@ -71,8 +80,7 @@ fn reference_data() -> Result<()> {
     Ok(())
 }
 
-fn rust() -> Result<()> {
-    let servers = services::start()?;
+fn rust(servers: &services::Started) -> Result<()> {
     let mut command = if has("cargo-nextest") {
         cargo(&[
             "nextest",
@@ -117,7 +125,6 @@ fn python() -> Result<()> {
 
 /// Real clients against a running program.
 fn clients() -> Result<()> {
-    services::chromium()?;
     let stores = services::stores()?;
     let folder = setup::folder().join("clients");
     let _ = std::fs::remove_dir_all(&folder);
