@@ -9,7 +9,7 @@ mod monitor;
 pub(crate) mod pipeline;
 mod predict;
 mod registry;
-mod serve;
+pub mod serve;
 pub(crate) mod simulate;
 mod status;
 mod token;

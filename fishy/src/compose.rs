@@ -168,8 +168,7 @@ impl<'a> Builder<'a> {
             return Ok(ServiceClient::local(service.name(), slot, caller));
         }
         let Some(url) = self.config.services.urls.get(service.name()) else {
-            // Nobody here needs it; a call says so.
-            return Ok(ServiceClient::local(service.name(), &ServiceSlot::default(), caller));
+            return Ok(ServiceClient::nowhere(service.name(), caller));
         };
         let authorization = self.secret.as_deref().map(|secret| service_bearer(caller, secret));
         Ok(ServiceClient::remote(service.name(), url, caller, authorization)?)

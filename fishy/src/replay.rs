@@ -17,10 +17,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::commands::Server as Url;
+use crate::commands::serve::interrupted;
 
 /// Drives a data set through the closed loop.
 #[derive(Debug, Args)]
@@ -49,7 +50,8 @@ pub struct Replay {
     /// A number that stands for a missing value.
     #[arg(long, allow_hyphen_values = true)]
     pub missing: Option<f64>,
-    /// The first model learns from what came before this time; the first 17 % of the span if not said.
+    /// The first model learns from what came before this time; if not said, the first
+    /// 17 % of the span, and of a simulated farm two months or half of it.
     #[arg(long)]
     pub train_until: Option<String>,
     /// Nothing after this time is used.
@@ -91,10 +93,20 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Runs the command; exit code 1 when something was lost.
+    /// Runs the command; exit code 1 when something was lost. A server of its own ends with it, also when it is interrupted.
     pub async fn run(self) -> Result<ExitCode> {
+        tokio::select! {
+            result = self.drive() => result,
+            signal = interrupted() => {
+                signal?;
+                bail!("interrupted")
+            }
+        }
+    }
+
+    async fn drive(&self) -> Result<ExitCode> {
         let started = Instant::now();
-        let plan = plan::Plan::make(&self)?;
+        let plan = plan::Plan::make(self)?;
         eprintln!(
             "{}: {} rows, {} features, first model from {} rows before {}",
             plan.name,

@@ -23,13 +23,18 @@ pub async fn run(config: &Config, services: &[Service]) -> Result<()> {
         eprintln!("  inference    {url}/v2");
         eprintln!("  health       {url}/ready   metrics {url}/metrics");
     }
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        result = tokio::signal::ctrl_c() => result.context("cannot listen for signals")?,
-    }
+    interrupted().await?;
     tracing::info!("stopping: open requests end, then the services");
     process.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn interrupted() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => result.context("cannot listen for signals"),
+    }
 }

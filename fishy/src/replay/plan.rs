@@ -232,14 +232,15 @@ impl Plan {
                 series: pen.clone(),
             });
         }
-        let start_ms = rows.first().map_or(0, |row: &Row| row.time_ms);
+        let span = rows.first().zip(rows.last()).map(|(first, last): (&Row, &Row)| (first.time_ms, last.time_ms));
+        let two_months = span.map(|(first, last)| first + (60 * DAY_MS).min((last - first) / 2));
         let train_until = time_of(arguments.train_until.as_deref())?;
         let ranges = [("temp", [-2.0, 40.0]), ("sal", [0.0, 45.0]), ("ph", [5.0, 10.0]), ("turb", [0.0, 4000.0])];
         Self::checked(Self {
             name: name.to_owned(),
             features: template.names().to_vec(),
             sensors: sensors_of(&definitions),
-            train_until_ms: train_until.unwrap_or(start_ms + 60 * DAY_MS),
+            train_until_ms: train_until.or(two_months).unwrap_or_default(),
             rows,
             delay_ms: (arguments.label_delay_days.unwrap_or(3.0) * DAY_MS as f64) as i64,
             learner: DEFAULT_LEARNER.to_owned(),

@@ -1,8 +1,11 @@
 //! The closed loop in one process.
 
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::rig::{estuary, replay};
+use super::rig::{estuary, fishy, python, replay};
 
 /// Three months of real data, and the program is killed twice in the middle of a request.
 #[test]
@@ -56,4 +59,34 @@ fn a_stuck_probe_is_a_data_fault_and_a_changed_water_is_drift() {
     };
     assert!(promoted_between(60, 240), "the season outran the first model, and nothing was promoted: {decisions:#?}");
     assert!(promoted_between(240, 365), "the water changed on day 240, and nothing was promoted: {decisions:#?}");
+}
+
+#[test]
+fn a_replay_that_is_interrupted_leaves_no_server_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut child = fishy()
+        .args(["replay", "--no-baselines", "--data-dir"])
+        .arg(&data)
+        .arg("--python")
+        .arg(python())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let servers = || {
+        let pattern = format!("up --listen .* --data-dir {}", data.display());
+        let found = Command::new("pgrep").args(["-f", &pattern]).output().unwrap();
+        String::from_utf8_lossy(&found.stdout).lines().count()
+    };
+    for _ in 0..600 {
+        if servers() > 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(servers(), 1);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(servers(), 0);
 }

@@ -42,7 +42,13 @@ pub struct ServiceClient {
 #[derive(Clone)]
 enum Target {
     Local(ServiceSlot),
-    Remote { base: String, http: reqwest::Client, authorization: Option<String> },
+    /// Neither in this process nor at a known URL.
+    Nowhere,
+    Remote {
+        base: String,
+        http: reqwest::Client,
+        authorization: Option<String>,
+    },
 }
 
 /// One call: what is sent.
@@ -131,6 +137,12 @@ impl ServiceClient {
         Self { service, target, caller, timeout: Duration::from_mins(1) }
     }
 
+    /// A client of a service that is not needed here: each call says where its URL belongs.
+    pub fn nowhere(service: &'static str, caller: &str) -> Self {
+        let (target, caller) = (Target::Nowhere, Identity::service(caller));
+        Self { service, target, caller, timeout: Duration::from_mins(1) }
+    }
+
     /// A client of the service at a URL. `authorization` is sent as it is.
     pub fn remote(service: &'static str, base: &str, caller: &str, authorization: Option<String>) -> Result<Self> {
         let http = reqwest::Client::builder()
@@ -185,6 +197,10 @@ impl ServiceClient {
                 let (parts, body) = response.into_parts();
                 Ok(Reply { status: parts.status, headers: parts.headers, body: body.into_data_stream() })
             }
+            Target::Nowhere => Err(Error::unavailable(format!(
+                "{0} does not run in this process: set services.{0} to its URL",
+                self.service
+            ))),
             Target::Remote { base, http, authorization } => {
                 let mut request = http
                     .request(call.method, format!("{base}{}", call.path))
@@ -250,4 +266,18 @@ fn error_of(service: &str, status: u16, body: &[u8]) -> Error {
         .unwrap_or_else(|| ErrorCode::from_http_status(status));
     let message = text("detail").or_else(|| text("message")).or_else(|| text("error"));
     Error::new(code, message.map_or_else(|| format!("{service} answered {status}"), str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_runs_nowhere_says_where_its_url_belongs() {
+        let error = ServiceClient::nowhere("monitoring", "registry").json::<Value>(Call::new(Method::GET, "/x")).await;
+        assert_eq!(
+            error.unwrap_err().message(),
+            "monitoring does not run in this process: set services.monitoring to its URL"
+        );
+    }
 }

@@ -11,7 +11,7 @@ use lapin::options::{
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,9 @@ const PERSISTENT: u8 = 2;
 pub(crate) struct Live {
     pub connection: Connection,
     publisher: Channel,
+    /// For messages that a queue must take, one at a time: see [`Live::publish`].
+    mandatory: Channel,
+    one_at_a_time: Mutex<()>,
     /// Says that it does not work: whoever notices it first says so to all others.
     pub broken: CancellationToken,
 }
@@ -131,7 +134,13 @@ impl Link {
 
     pub async fn publish(&self, message: Message<'_>) -> Result<()> {
         let live = self.live().ok_or_else(|| Error::unavailable("RabbitMQ is not connected"))?;
-        if live.publish(&live.publisher, message).await? {
+        let is_taken = if message.is_mandatory {
+            let _turn = live.one_at_a_time.lock().await;
+            live.publish(&live.mandatory, message).await?
+        } else {
+            live.publish(&live.publisher, message).await?
+        };
+        if is_taken {
             return Ok(());
         }
         Err(Error::unavailable("no queue of RabbitMQ takes the message"))
@@ -193,8 +202,12 @@ impl Keeper {
         let connection = Connection::connect_uri(self.uri.clone(), properties).await.map_err(lost)?;
         let publisher = connection.create_channel().await.map_err(lost)?;
         self.declare(&publisher).await?;
-        publisher.confirm_select(ConfirmSelectOptions::default()).await.map_err(lost)?;
-        Ok(Arc::new(Live { connection, publisher, broken: CancellationToken::new() }))
+        let mandatory = connection.create_channel().await.map_err(lost)?;
+        for channel in [&publisher, &mandatory] {
+            channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(lost)?;
+        }
+        let broken = CancellationToken::new();
+        Ok(Arc::new(Live { connection, publisher, mandatory, one_at_a_time: Mutex::new(()), broken }))
     }
 
     async fn declare(&self, channel: &Channel) -> Result<()> {
@@ -227,7 +240,10 @@ impl Keeper {
                 },
                 _ = look.tick() => {}
             }
-            if !live.connection.status().connected() || !live.publisher.status().connected() {
+            let channels = [&live.publisher, &live.mandatory];
+            if !live.connection.status().connected()
+                || channels.into_iter().any(|channel| !channel.status().connected())
+            {
                 return;
             }
         }
