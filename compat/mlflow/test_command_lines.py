@@ -1,12 +1,16 @@
 """The command lines of the `mlflow` package against a running fishy."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow  # noqa: E402
 import pandas as pd  # noqa: E402
+import requests  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.cli import cli  # noqa: E402
@@ -111,3 +116,55 @@ def test_models_predict(client, tmp_path):
     files = ["--input-path", tmp_path / "in.csv", "--content-type", "csv"]
     told = line("models", "predict", "--model-uri", f"models:/{name}/9", "--env-manager", "local", *files, fails=True)
     assert "9" in told and "not found" in told.lower()
+
+
+def served(uri, rows, log):
+    """What a server of `mlflow models serve` predicts for some rows."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # MLflow starts `uvicorn` by its name.
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=env)
+        try:
+            end = time.monotonic() + 120
+            while True:
+                assert process.poll() is None and time.monotonic() < end, log.read_text()[-3000:]
+                try:
+                    if requests.get(f"http://127.0.0.1:{port}/ping", timeout=2).ok:
+                        break
+                except requests.RequestException:
+                    pass
+                time.sleep(0.1)
+            body = {"dataframe_split": {"columns": ["temperature"], "data": rows}}
+            answer = requests.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=30)
+            assert answer.ok, answer.text
+            return answer.json()["predictions"]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 15)
+            process.wait(30)
+
+
+def test_models_serve(client, tmp_path):
+    from sklearn.linear_model import LinearRegression
+
+    name = f"line-{uuid.uuid4().hex[:12]}"
+    x = pd.DataFrame({"temperature": [0.0, 1.0, 2.0]})
+    experiment = client.create_experiment(name)
+    for slope in (2.0, 5.0):
+        with mlflow.start_run(experiment_id=experiment):
+            model = LinearRegression().fit(x, 1.0 + slope * x["temperature"])
+            mlflow.sklearn.log_model(model, name="m", registered_model_name=name, pip_requirements=["scikit-learn"])
+    rows = [[3.0], [4.0]]
+    for version, expected in (("1", [7.0, 9.0]), ("2", [16.0, 21.0])):
+        client.set_registered_model_alias(name, "champion", version)
+        assert served(f"models:/{name}@champion", rows, tmp_path / f"log-{version}") == pytest.approx(expected)
+    assert served(f"models:/{name}/1", rows, tmp_path / "log-number") == pytest.approx([7.0, 9.0])
+    arguments = ["models", "serve", "--model-uri", f"models:/{name}@nobody", "--env-manager", "local"]
+    command = [sys.executable, "-m", "mlflow", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode != 0 and "alias nobody not found" in ended.stdout + ended.stderr

@@ -13,12 +13,12 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-from differential import artifacts, mistakes, registry, searches, sides, tracking, world
+from differential import artifacts, mistakes, registry, searches, sides, tracking, webhooks, world
 
 SEED = int(os.environ.get("FISHY_DIFFERENTIAL_SEED", "7"))
-COUNT = int(os.environ.get("FISHY_DIFFERENTIAL_COUNT", "2000"))
+COUNT = int(os.environ.get("FISHY_DIFFERENTIAL_COUNT", "2500"))
 
-assert all([artifacts, mistakes, registry, searches, tracking]), "importing them registers their operations"
+assert all([artifacts, mistakes, registry, searches, tracking, webhooks]), "importing them registers their operations"
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,16 @@ def test_every_answer_is_the_same(both):
     kinds = Counter(line.split("[")[1].split("]")[0] for line in found)
     assert not found, f"{len(found)} of {COUNT} answers differ: {kinds}\n" + "\n".join(found[:60])
     assert failed > COUNT / 20, "errors are among the answers"
-    created = {kind: made.numbers.get(kind, 0) for kind in ("exp", "run", "model", "model name")}
+    created = {kind: made.numbers.get(kind, 0) for kind in ("exp", "run", "model", "model name", "hook")}
+    created |= {"version": sum(map(len, made.models.values())), "file": len(made.artifacts)}
     assert all(number >= COUNT / 500 for number in created.values()), created
+    left_out = {steps.__name__ for steps, _ in world.REGISTERED} - set(made.asked)
+    assert not left_out, f"no answer of these was compared: {left_out}"
+    answered = {kind: made.asked[kind] - made.refused[kind] for kind in made.asked}
+    for kind in ("create_version", "log_inputs", "files_of_version", "files_of_logged_model", "create_webhook"):
+        assert answered[kind] > 0, f"{kind}: answers are compared, not only errors"
+    for kind in ("files_of_version", "files_of_logged_model", "create_webhook"):
+        assert made.refused[kind] > 0, f"{kind}: errors are compared too"
 
 
 POINT = b'{"run_id": "RUN", "key": "a", "timestamp": 1, "value": '

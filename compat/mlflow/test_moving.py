@@ -109,9 +109,9 @@ def command(verb, there_url, here_url, *more):
     ]
 
 
-def moved(verb, there, here):
+def moved(verb, there, here, *more):
     """The report of a copy that succeeds."""
-    line = command(verb, there.tracking_uri, here.tracking_uri)
+    line = command(verb, there.tracking_uri, here.tracking_uri, *more)
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
@@ -275,6 +275,11 @@ def test_a_whole_server_is_copied_and_followed(there, here, tmp_path):
     }
     assert report["aliases"] == 2
     assert_same(there, here, tmp_path / "second")
+    # Nothing that the server tells of a run changes when something is logged below the last step.
+    there.log_metric(run, "loss", 0.25, 1_700_000_400_000, 6)
+    assert numbers(moved("sync", there, here), "copied")["run"] == 0
+    assert numbers(moved("sync", there, here, "--thorough"), "copied")["run"] == 1
+    assert_same(there, here, tmp_path / "third")
     # What is made here afterwards collides with nothing.
     assert int(here.create_experiment("ours")) > int(experiment)
     assert here.create_model_version("oxygen", f"runs:/{run}/files", run).version == "4"
@@ -327,6 +332,27 @@ def test_what_is_here_already_is_not_overwritten(there, here):
     line = command("sync", "http://127.0.0.1:9", here.tracking_uri)
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1 and "use fishy registry import first" in done.stderr
+
+
+def test_a_list_without_an_end_is_left(here):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b'{"experiments": [], "next_page_token": "again"}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    line = command("import", f"http://127.0.0.1:{server.server_port}", here.tracking_uri)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "has no end" in done.stderr, done.stderr
+    server.shutdown()
 
 
 def test_the_token_is_sent_and_a_busy_server_is_asked_again(here, tmp_path):

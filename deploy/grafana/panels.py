@@ -101,6 +101,33 @@ OVERVIEW = Board(
             ],
             "s",
         ),
+        "Alerts",
+        Panel(
+            "Open alerts and alarms",
+            "Alerts tell of data faults, alarms and retrainings.",
+            [
+                ("max(fishy_monitoring_open_alerts)", "alerts"),
+                (
+                    "sum by (severity) (max by (monitor, check, severity) (fishy_monitoring_open_alarms))",
+                    "{{severity}}",
+                ),
+            ],
+        ),
+        Panel(
+            "Alerts that receivers have still to be told",
+            "They are kept until the receiver has them.",
+            [("max by (receiver) (fishy_monitoring_alerts_waiting)", "{{receiver}}")],
+        ),
+        Panel(
+            "Messages to receivers",
+            "In an hour: taken, or failed and to be tried again.",
+            [
+                (
+                    "sum by (receiver, outcome) (increase(fishy_monitoring_notifications_total[1h]))",
+                    "{{receiver}} {{outcome}}",
+                )
+            ],
+        ),
         "Events and state",
         Panel(
             "Events that wait in outboxes",
@@ -260,6 +287,19 @@ DEPLOYMENT = Board(
                 ("sum(fishy_prediction_spool_damaged_total) or vector(0)", "damaged parts"),
             ],
         ),
+        Panel(
+            "Sinks of the prediction log",
+            "Records that a sink of CloudEvents has not passed yet, and those that were dropped before it had.",
+            [
+                ("sum by (sink) (fishy_prediction_sink_waiting_records)", "{{sink}} waiting"),
+                ("sum by (sink) (fishy_prediction_sink_dropped_total)", "{{sink}} dropped"),
+            ],
+        ),
+        Panel(
+            "Events to sinks per second",
+            "Events that each sink took.",
+            [("sum by (sink) (rate(fishy_prediction_sink_events_total[$__rate_interval]))", "{{sink}}")],
+        ),
     ],
     DEPLOYMENTS,
 )
@@ -331,6 +371,58 @@ DRIFT = Board(
             "Triggers that fired",
             "In a day.",
             [(f"sum by (monitor) (increase(fishy_monitoring_triggers_total{{{OF_MONITOR}}}[1d]))", "{{monitor}}")],
+        ),
+        "Checks",
+        Panel(
+            "Figures of checks",
+            "Of the newest window, all slices together: distances of features.",
+            [
+                (
+                    f'fishy_monitoring_check_value{{{OF_MONITOR}, feature!=""}}',
+                    "{{monitor}} {{check}} {{test}} {{feature}}",
+                )
+            ],
+        ),
+        Panel(
+            "Errors and scores of checks",
+            "Of the newest window: realised where the truth has come, estimated before.",
+            [
+                (
+                    f'fishy_monitoring_check_value{{{OF_MONITOR}, feature=""}}',
+                    "{{monitor}} {{check}} {{test}}",
+                )
+            ],
+        ),
+        Panel(
+            "Open alarms",
+            "Figures of checks that are beyond a limit, slices included.",
+            [
+                (
+                    f"max by (monitor, check, severity) (fishy_monitoring_open_alarms{{{OF_MONITOR}}})",
+                    "{{monitor}} {{check}} {{severity}}",
+                )
+            ],
+        ),
+        Panel(
+            "Windows of checks",
+            "Computed in an hour: new ones, and those that late data changed.",
+            [
+                (
+                    f"sum by (monitor, occasion) (increase(fishy_monitoring_check_windows_total{{{OF_MONITOR}}}[1h]))",
+                    "{{monitor}} {{occasion}}",
+                )
+            ],
+        ),
+        Panel(
+            "Slices that are not looked at alone",
+            "Share of the newest window's rows, by label: above a few percent, give the check more slices.",
+            [
+                (
+                    f"max by (monitor, check, label) (fishy_monitoring_other_slice_ratio{{{OF_MONITOR}}})",
+                    "{{monitor}} {{check}} {{label}}",
+                )
+            ],
+            "percentunit",
         ),
     ],
     MONITORS,
@@ -433,6 +525,34 @@ FEEDBACK = Board(
                 (quantile(0.95, "fishy_monitoring_label_delay_seconds"), "95th percentile"),
             ],
             "s",
+        ),
+        "Opinions and experts",
+        Panel(
+            "Opinions",
+            "Since the start: thumbs of users, labels of experts.",
+            [("sum by (by, says) (fishy_monitoring_opinions_total)", "{{by}} {{says}}")],
+        ),
+        Panel(
+            "Expert queue",
+            "Items since the start, by what became of them.",
+            [
+                (
+                    f"sum by (monitor, state) (fishy_monitoring_queue_items_total{{{OF_MONITOR}}})",
+                    "{{monitor}} {{state}}",
+                )
+            ],
+        ),
+        Panel(
+            "Thumbs down",
+            "Share of the thumbs of users in a day.",
+            [
+                (
+                    'sum(increase(fishy_monitoring_opinions_total{by="user", says="not_helpful"}[1d]))'
+                    ' / sum(increase(fishy_monitoring_opinions_total{by="user"}[1d]))',
+                    "down",
+                )
+            ],
+            "percentunit",
         ),
         Panel(
             "Doors of feedback",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import urllib.error
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
-from conftest import ROOT, run, until
+from conftest import ROOT, free_port, run, until
 from program import Program
 
 FEATURES = ["temperature", "salinity", "ph"]
@@ -47,6 +49,35 @@ def ms(time: datetime) -> int:
     return int(time.timestamp() * 1000)
 
 
+class Receiver:
+    """Somebody who takes alerts, and one at an address where nobody is."""
+
+    def __init__(self) -> None:
+        class Taker(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def settings(self) -> dict[str, str]:
+        ports = {"KEEPER": self.server.server_port, "AWAY": free_port()}
+        settings = {}
+        for name, port in ports.items():
+            of_receiver = {"KIND": "webhook", "URL": f"http://127.0.0.1:{port}/", "GROUP_WAIT_SECONDS": "0"}
+            settings |= {f"FISHY__MONITORING__RECEIVERS__{name}__{key}": value for key, value in of_receiver.items()}
+        return settings
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
 class Farm:
     """One pen with three sensors."""
 
@@ -81,7 +112,15 @@ class Farm:
             "min_labels": 5,
             "error_window_days": 2.0,
         }
-        monitor = {"name": "oxygen", "deployment": "oxygen", "ranges": {"ph": [0, 14]}, "trigger": trigger}
+        shift = {"alert": {"kind": "constant", "limit": 0.25}}
+        check = {"name": "drift", "slices": ["pen"], "max_slices": 1, "tests": {"psi": shift, "mae": {}}}
+        monitor = {
+            "name": "oxygen",
+            "deployment": "oxygen",
+            "ranges": {"ph": [0, 14]},
+            "trigger": trigger,
+            "checks": [check],
+        }
         self.program.send("PUT", "/api/v1/monitors/oxygen", monitor)
         items = [
             {
@@ -121,13 +160,31 @@ class Farm:
         self.program.send("POST", "/api/v1/monitors/oxygen/watermark", {"time_ms": ms(begin + timedelta(days=1))})
         for name in ("retrain", "broken"):
             self.program.send("POST", f"/api/v1/pipelines/{name}/runs", {"reason": "a test"})
+        self.ask_people(day)
+
+    def ask_people(self, day: int) -> None:
+        """Two users say what they think of answers; an expert answers an item of the queue, and skips one."""
+        # A day that no true value has come for: of others nobody is asked.
+        self.predict(f"new{day}", self.START + timedelta(days=day, hours=23, minutes=30), self.row())
+        self.predict(f"newer{day}", self.START + timedelta(days=day, hours=23, minutes=45), self.row())
+        until("monitoring has them", lambda: self.status()["predictions"] >= self.predictions)
+        items = [
+            {"prediction_id": f"p{day}-1", "opinion": {"by": "user", "is_helpful": True}},
+            {"prediction_id": f"p{day}-2", "opinion": {"by": "user", "is_helpful": False, "reason": "late"}},
+        ]
+        self.program.send("POST", "/api/v1/feedback", {"items": items})
+        queue = "/api/v1/monitors/oxygen/queue/leases"
+        leases = self.program.send("POST", queue, {"count": 2})["items"]
+        self.program.send("POST", f"{queue}/{leases[0]['lease']}/answer", {"label": "8.5"})
+        self.program.send("POST", f"{queue}/{leases[1]['lease']}/release", {"is_skipped": True})
 
     def status(self) -> dict[str, Any]:
         return dict(self.program.ask("/api/v1/monitors/oxygen"))
 
     def predict(self, name: str, time: datetime, row: dict[str, float]) -> float:
         inputs = [{"name": key, "shape": [1], "datatype": "FP64", "data": [value]} for key, value in row.items()]
-        body = {"id": name, "inputs": inputs, "parameters": {"event_time": time.isoformat()}}
+        labels = {"pen": str(self.predictions % 2)}
+        body = {"id": name, "inputs": inputs, "parameters": {"event_time": time.isoformat(), "labels": labels}}
         answer = self.program.send("POST", "/v2/models/oxygen/infer", body)
         self.predictions += 1
         return float(answer["outputs"][0]["data"][0])

@@ -56,7 +56,10 @@ VALUES: dict[str, Object] = {
             "className": "nginx",
             "tls": [{"secretName": "tls", "hosts": ["fishy.example.org"]}],
         },
-        "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "metrics": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        },
     },
     "existing-secrets": {
         "artifacts": {"url": "gs://fishy"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from cluster import (
     render,
     selects,
 )
-from conftest import ROOT, answers, until
+from conftest import ROOT, answers, free_port, needed, run, until
 from program import Program
 
 
@@ -105,9 +106,9 @@ def test_callers_may_reach_whom_they_need(tmp_path: Path) -> None:
     """`Service::needs` of the program and the network policies say the same."""
     source = (ROOT / "fishy/src/services.rs").read_text()
     needs: dict[str, set[str]] = {}
-    for callers, needed in re.findall(r"((?:Self::\w+ ?\|? ?)+) => &\[([^\]]*)\]", source.split("const fn needs")[1]):
+    for callers, called in re.findall(r"((?:Self::\w+ ?\|? ?)+) => &\[([^\]]*)\]", source.split("const fn needs")[1]):
         for caller in re.findall(r"Self::(\w+)", callers):
-            needs[caller.lower()] = {name.lower() for name in re.findall(r"Self::(\w+)", needed)}
+            needs[caller.lower()] = {name.lower() for name in re.findall(r"Self::(\w+)", called)}
     assert set(needs) == set(SERVICES)
     policies = by_name(render({**CONNECTIONS, "networkPolicy": {"clients": []}}, tmp_path), "NetworkPolicy")
 
@@ -116,13 +117,13 @@ def test_callers_may_reach_whom_they_need(tmp_path: Path) -> None:
         peers = [peer["podSelector"] for rule in rules for peer in rule["from"]]
         return {name for peer in peers for name in peer["matchExpressions"][0]["values"]}
 
-    for caller, needed in needs.items():
-        for service in needed:
+    for caller, called in needs.items():
+        for service in called:
             assert caller in callers_of(service), f"{caller} cannot reach {service}"
     # Everybody asks governance who a token is; the pods of one deployment are a deployment service.
     assert callers_of("governance") == set(SERVICES) - {"governance"} | {"inference"}
-    for needed in needs["deployment"]:
-        assert "inference" in callers_of(needed)
+    for called in needs["deployment"]:
+        assert "inference" in callers_of(called)
 
 
 def test_the_program_takes_the_settings(objects: list[Object], values: Object, fishy: str, tmp_path: Path) -> None:
@@ -198,6 +199,20 @@ def test_the_operator_scrapes_every_pod_as_the_rules_expect(tmp_path: Path) -> N
         assert endpoint["honorLabels"], "our label `service` would be renamed"
 
 
+def test_the_operator_gets_the_rules_that_are_tested(tmp_path: Path) -> None:
+    values = {**CONNECTIONS, "metrics": {"prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}}}}
+    assert not of_kind(render(CONNECTIONS, tmp_path), "PrometheusRule"), "without the operator there is no such kind"
+    (rule,) = of_kind(render(values, tmp_path), "PrometheusRule")
+    assert rule["apiVersion"] == "monitoring.coreos.com/v1"
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    files = [
+        yaml.safe_load((ROOT / "deploy/prometheus" / name).read_text()) for name in ("recording.yml", "alerts.yml")
+    ]
+    assert rule["spec"] == {"groups": [group for file in files for group in file["groups"]]}
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
+    assert "SUCCESS" in run(needed("promtool", "prometheus"), "check", "rules", tmp_path / "rules.yml")
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -265,3 +280,79 @@ def test_the_ingress_sends_each_door_to_its_service(tmp_path: Path) -> None:
                 assert behind(route) == service, f"{route} of {service} goes to {behind(route)}"
                 checked += 1
     assert checked > 40
+
+
+def backend(path: Object, objects: list[Object]) -> Object:
+    """The port of the Service behind a path."""
+    found = path["backend"]["service"]
+    ports = by_name(objects, "Service")[found["name"]]["spec"]["ports"]
+    return next(port for port in ports if port["name"] == found["port"]["name"])
+
+
+@pytest.mark.parametrize("mode", ["services", "single"])
+def test_grpc_has_an_ingress_of_its_own(mode: str, tmp_path: Path) -> None:
+    values = {**CONNECTIONS, "mode": mode, "ingress": {"enabled": True, "annotations": {"issuer": "acme"}}}
+    objects = render(values, tmp_path)
+    check_schema(objects)
+    doors, grpc = (by_name(objects, "Ingress")[name] for name in ("fishy", "fishy-grpc"))
+    assert doors["metadata"]["annotations"] == {"issuer": "acme"}
+    assert grpc["metadata"]["annotations"] == {
+        "issuer": "acme",
+        "nginx.ingress.kubernetes.io/backend-protocol": "GRPC",
+    }
+    paths = grpc["spec"]["rules"][0]["http"]["paths"]
+    # Every method that the service answers.
+    source = (ROOT / "services/deployment/src/grpc.rs").read_text()
+    methods = re.findall(r'"/((?:grpc|inference)\.[A-Za-z0-9.]+)/\w+"', source)
+    assert {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= set(methods)
+    assert {path["path"] for path in paths} == {
+        f"/{service}" for service in (*methods, "inference.GRPCInferenceService")
+    }
+    for path in paths:
+        port = backend(path, objects)
+        assert (port["appProtocol"], port["targetPort"]) == ("kubernetes.io/h2c", "http")
+        assert path["backend"]["service"]["name"] == ("fishy-all" if mode == "single" else "fishy-deployment")
+    # No path is in both: which of the two would win is up to the controller.
+    others = {path["path"] for path in doors["spec"]["rules"][0]["http"]["paths"]}
+    assert not others & {path["path"] for path in paths}
+    off = {**values, "ingress": {"enabled": True, "grpc": {"enabled": False}}}
+    assert set(by_name(render(off, tmp_path), "Ingress")) == {"fishy"}
+
+
+def test_nginx_lets_http_and_grpc_through(fishy: str, tmp_path: Path) -> None:
+    """The paths of the chart's Ingresses, in an nginx that speaks to each backend as its annotation says."""
+    objects = render({"mode": "single", "ingress": {"enabled": True}}, tmp_path)
+    http, grpc = free_port(), free_port()
+    with Program(fishy, tmp_path / "data") as program:
+        locations = ""
+        for ingress in of_kind(objects, "Ingress"):
+            annotations = ingress["metadata"].get("annotations", {})
+            is_grpc = annotations.get("nginx.ingress.kubernetes.io/backend-protocol") == "GRPC"
+            way = f"grpc_pass grpc://127.0.0.1:{program.port}" if is_grpc else f"proxy_pass {program.url}"
+            for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+                locations += f"location {path['path']} {{ {way}; }}\n"
+        temporary = "".join(
+            f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (tmp_path / "nginx.conf").write_text(
+            f"pid {tmp_path}/nginx.pid;\nerror_log stderr;\ndaemon off;\nevents {{}}\n"
+            f"http {{ access_log off;\n{temporary}"
+            f"server {{ listen 127.0.0.1:{http}; listen 127.0.0.1:{grpc} http2;\n{locations} }} }}\n"
+        )
+        nginx = subprocess.Popen([needed("nginx", "nginx-light"), "-c", str(tmp_path / "nginx.conf")])
+        try:
+            until("nginx is up", lambda: answers(f"http://127.0.0.1:{http}/health"))
+            # Whether the server serves: an empty message in a frame of gRPC.
+            (tmp_path / "frame").write_bytes(bytes(5))
+            call = [needed("curl", "curl"), "--silent", "--show-error", "--http2-prior-knowledge", "--dump-header", "-"]
+            call += ["--header", "content-type: application/grpc", "--header", "te: trailers"]
+            call += ["--data-binary", f"@{tmp_path / 'frame'}", "--output", str(tmp_path / "answer")]
+            told = run(*call, f"http://127.0.0.1:{grpc}/grpc.health.v1.Health/Check")
+            assert re.search(r"^grpc-status: 0\r?$", told, re.MULTILINE), told
+            # A frame that says SERVING (field 1 is 1).
+            assert (tmp_path / "answer").read_bytes() == b"\0\0\0\0\x02\x08\x01"
+            told = run(*call, f"http://127.0.0.1:{grpc}/inference.GRPCInferenceService/ServerLive")
+            assert re.search(r"^grpc-status: 0\r?$", told, re.MULTILINE), told
+        finally:
+            nginx.terminate()
+            nginx.wait(timeout=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -13,18 +14,22 @@ from typing import Any
 
 import pytest
 import yaml
-from activity import Farm
+from activity import Farm, Receiver
 from cluster import SERVICES
 from conftest import ROOT, answers, free_port, needed, until
 from program import Program
 
 DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
 IN_AN_HOUR = 'sum by (deployment) (increase({}{{deployment=~"$deployment"}}[1h]))'
+OF_SINKS = "sum by (sink) (fishy_prediction_sink_{})"
 # Queries that return nothing here, and why. One that does return something is taken off this list.
 NOTHING = {
     "min by (instance) (fishy_bus_connected)": "the bus of one process has no broker",
     IN_AN_HOUR.format("fishy_deployment_refused_total"): "no version was refused",
     IN_AN_HOUR.format("fishy_deployment_canary_failed_total"): "no canary failed",
+    OF_SINKS.format("waiting_records"): "no sink is configured",
+    OF_SINKS.format("dropped_total"): "no sink is configured",
+    "sum by (sink) (rate(fishy_prediction_sink_events_total[$__rate_interval]))": "no sink is configured",
 }
 
 
@@ -77,9 +82,11 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def world(fishy: str, python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Prometheus]]:
     folder = tmp_path_factory.mktemp("observed")
-    quick = {"FISHY__DEPLOYMENT__PARQUET_FLUSH_MS": "500"}
+    receiver = Receiver()
+    settings = {"FISHY__DEPLOYMENT__PARQUET_FLUSH_MS": "500"} | receiver.settings()
     with (
-        Program(fishy, folder / "data", **quick) as program,
+        contextlib.closing(receiver),
+        Program(fishy, folder / "data", **settings) as program,
         Prometheus(folder / "prometheus", program.url) as prometheus,
     ):
         farm = Farm(program, python)
@@ -99,6 +106,8 @@ def world(fishy: str, python: str, tmp_path_factory: pytest.TempPathFactory) -> 
         rows = "rate(fishy_prediction_parquet_rows_total[1m])"
         until("Parquet was written twice", lambda: bool(prometheus.query(rows)))
         until("runs were seen twice", lambda: len(prometheus.query("increase(fishy_pipeline_runs_total[1h])")) >= 2)
+        told = 'increase(fishy_monitoring_notifications_total{outcome="taken"}[1h])'
+        until("a receiver was told twice", lambda: bool(prometheus.query(told)))
         yield program, prometheus
 
 
@@ -149,11 +158,18 @@ def test_the_figures_are_those_of_what_happened(world: tuple[Program, Prometheus
     assert prometheus.value('sum(fishy_pipeline_runs_total{status="failed"})') >= 1
     assert prometheus.value('sum(fishy_pipeline_runs_total{status="succeeded"})') >= 1
     assert prometheus.value("sum(fishy_monitoring_triggers_total)") >= 1
+    assert prometheus.value('fishy_monitoring_check_value{check="drift", test="psi", feature="temperature"}') > 0.25
+    assert prometheus.value('fishy_monitoring_open_alarms{check="drift", severity="alert"}') >= 1
+    assert 0 < prometheus.value('fishy_monitoring_other_slice_ratio{label="pen"}') < 1
+    assert prometheus.value('fishy_monitoring_alerts_waiting{receiver="away"}') >= 1
+    assert prometheus.value('fishy_monitoring_notifications_total{receiver="keeper", outcome="taken"}') >= 1
+    assert prometheus.value('fishy_monitoring_queue_items_total{state="answered"}') == 4
+    assert prometheus.value('fishy_monitoring_opinions_total{says="not_helpful"}') == 4
     # Days, not the seconds of a request.
     assert prometheus.value('fishy_monitoring_label_delay_seconds_bucket{le="21600"}') == 0
     assert prometheus.value('fishy_monitoring_label_delay_seconds_bucket{le="86400"}') > 0
     # Pending or firing: some wait before they fire.
-    wanted = {"FishyDataFault", "FishyDrift", "FishyDeploymentProblem", "FishyPipelineFailed"}
+    wanted = {"FishyDataFault", "FishyDrift", "FishyCheckAlarm", "FishyDeploymentProblem", "FishyPipelineFailed"}
 
     def raised() -> set[str]:
         return {alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"]}

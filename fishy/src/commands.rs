@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod client;
 mod config;
 mod deploy;
+mod drift;
 mod feedback;
 mod monitor;
 pub(crate) mod pipeline;
@@ -24,8 +25,8 @@ use fishy_config::{Config, LogFormat, Overrides};
 use crate::output::Output;
 pub use client::Server;
 
-use crate::replay;
 use crate::services::Service;
+use crate::{compose, replay};
 
 /// ML Ops for fish farms: model registry, deployment, monitoring, pipelines and governance in one program.
 #[derive(Debug, Parser)]
@@ -37,7 +38,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs all services in this process.
+    /// Runs all services in this process; all but the registry where the configuration names a foreign one.
     Up(ServerArguments),
     /// Runs some services in this process.
     Serve {
@@ -69,9 +70,11 @@ enum Command {
         what: registry::What,
     },
     /// Deploys a registered model.
-    Deploy(deploy::Deploy),
+    Deploy(Box<deploy::Deploy>),
     /// Asks a deployment for predictions.
     Predict(Box<predict::Predict>),
+    /// How far the columns of a Parquet file have moved from those of another; needs no server.
+    Drift(drift::Drift),
     /// Monitors: how they stand, their windows, faults and triggers.
     Monitor {
         #[command(subcommand)]
@@ -135,7 +138,10 @@ impl ConfigArguments {
 /// Runs a command.
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
-        Command::Up(server) => serve::run(&server.load()?, &Service::ALL).await?,
+        Command::Up(server) => {
+            let config = server.load()?;
+            serve::run(&config, &compose::everything(&config)).await?;
+        }
         Command::Serve { services, server } => serve::run(&server.load()?, &services).await?,
         Command::Config { what } => what.run()?,
         Command::Migrate(migrate) => return migrate.run().await,
@@ -145,6 +151,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Registry { what } => what.run().await?,
         Command::Deploy(deploy) => deploy.run().await?,
         Command::Predict(predict) => return predict.run().await,
+        Command::Drift(drift) => return drift.run(),
         Command::Monitor { what } => return what.run().await,
         Command::Feedback { what } => what.run().await?,
         Command::Pipeline { what } => return what.run().await,
@@ -162,7 +169,9 @@ impl ServerArguments {
         let config = self.config.load_with(overrides)?;
         let is_json = config.telemetry.log_format == LogFormat::Json;
         fishy_telemetry::start_logging(is_json, &config.telemetry.log_filter).context("telemetry.log_filter")?;
-        fishy_telemetry::start_metrics()?;
+        if config.telemetry.metrics {
+            fishy_telemetry::start_metrics()?;
+        }
         Ok(config)
     }
 }

@@ -1,5 +1,6 @@
 //! Puts services together in one process, and stops them again.
 
+mod foreign;
 mod identity;
 mod storage;
 
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::services::Service;
+use foreign::Foreign;
 
 pub use storage::{connect, migrations};
 
@@ -54,6 +56,7 @@ struct RunningServices {
 /// Starts services and listens.
 pub async fn start(config: &Config, services: &[Service]) -> Result<Process> {
     identity::check_listen(config)?;
+    let foreign = Foreign::open(config, services)?;
     check_neighbours(config, services)?;
     let env = Env::system();
     let listener = TcpListener::bind(&config.server.listen)
@@ -69,7 +72,7 @@ pub async fn start(config: &Config, services: &[Service]) -> Result<Process> {
         url => Bus::connect_with_prefix(url, &config.bus.prefix, env.clone()).await?,
     };
     let secret = identity::service_secret(config);
-    let builder = Builder::new(config, services, address, &env, secret.clone());
+    let builder = Builder::new(config, services, address, &env, secret.clone(), foreign);
     let authorizer = Authorizer::open(data_dir.join("policies.json"), env.now_ms())?;
     let governance = GovernanceClient(builder.client(Service::Governance, "registry")?);
     let guard = Guard {
@@ -94,6 +97,7 @@ pub async fn start(config: &Config, services: &[Service]) -> Result<Process> {
     }
     let (running, router) = builder.start_all(&databases, &bus, &guard, &stop).await?;
     tasks.push(tokio::spawn(follow_policies(authorizer, governance, env.clone(), stop.clone())));
+    tasks.push(tokio::spawn(tidy_metrics(stop.clone())));
 
     let running = Arc::new(running);
     let health = fishy_http::health_routes(readiness(&running, &bus), accepting(&running, &databases));
@@ -113,7 +117,8 @@ async fn not_found(uri: axum::http::Uri) -> axum::response::Response {
 fn check_neighbours(config: &Config, services: &[Service]) -> Result<()> {
     for service in services {
         for needed in service.needs() {
-            if !services.contains(needed) && !config.services.urls.contains_key(needed.name()) {
+            let is_foreign = *needed == Service::Registry && config.foreign_registry.is_set();
+            if !services.contains(needed) && !config.services.urls.contains_key(needed.name()) && !is_foreign {
                 bail!("{service} needs {needed}: run it here as well, or set services.{needed} to its URL");
             }
         }
@@ -128,14 +133,19 @@ fn check_neighbours(config: &Config, services: &[Service]) -> Result<()> {
              random characters for all of them"
         );
     }
-    if services.len() < Service::ALL.len() && config.bus.url.is_empty() {
-        let is_registry_foreign =
-            config.services.urls.contains_key("registry") && services.len() == Service::ALL.len() - 1;
-        if !is_registry_foreign {
-            bail!("services in processes of their own need a broker between them: set bus.url (amqp://…)");
-        }
+    if services.len() < everything(config).len() && config.bus.url.is_empty() {
+        bail!(
+            "services in processes of their own need a broker between them: set bus.url (amqp://…); somebody else's MLflow \
+             server is no such service, its URL goes into foreign_registry.url"
+        );
     }
     Ok(())
+}
+
+/// All services that there are: ours have no registry where a foreign one takes its place.
+pub fn everything(config: &Config) -> Vec<Service> {
+    let is_ours = |service: &Service| *service != Service::Registry || !config.foreign_registry.is_set();
+    Service::ALL.into_iter().filter(is_ours).collect()
 }
 
 /// What all services are built from.
@@ -146,6 +156,7 @@ struct Builder<'a> {
     slots: BTreeMap<Service, ServiceSlot>,
     /// What the services show each other, where callers must say who they are.
     secret: Option<String>,
+    foreign: Option<Foreign>,
     tracking_uri: String,
 }
 
@@ -156,10 +167,22 @@ impl<'a> Builder<'a> {
         address: SocketAddr,
         env: &'a Env,
         secret: Option<String>,
+        foreign: Option<Foreign>,
     ) -> Self {
         let slots = services.iter().map(|service| (*service, ServiceSlot::default())).collect();
-        let tracking_uri = config.services.urls.get("registry").cloned().unwrap_or_else(|| local_url(address));
-        Self { config, services, env, slots, secret, tracking_uri }
+        let tracking_uri = match &foreign {
+            Some(foreign) => foreign.tracking_uri(),
+            None => config.services.urls.get("registry").cloned().unwrap_or_else(|| local_url(address)),
+        };
+        Self { config, services, env, slots, secret, foreign, tracking_uri }
+    }
+
+    /// The client of the registry. What our services show each other is for our own only.
+    fn registry(&self, caller: &str) -> Result<RegistryClient> {
+        match &self.foreign {
+            Some(foreign) => Ok(foreign.registry()),
+            None => Ok(RegistryClient::new(self.client(Service::Registry, caller)?)),
+        }
     }
 
     /// The client of `service` for the service `caller`.
@@ -171,7 +194,7 @@ impl<'a> Builder<'a> {
             return Ok(ServiceClient::nowhere(service.name(), caller));
         };
         let authorization = self.secret.as_deref().map(|secret| service_bearer(caller, secret));
-        Ok(ServiceClient::remote(service.name(), url, caller, authorization)?)
+        Ok(ServiceClient::remote(service.name(), url, caller, authorization.as_deref())?)
     }
 
     async fn start_all(
@@ -190,7 +213,7 @@ impl<'a> Builder<'a> {
             let Some(db) = databases.get(&service).cloned() else { continue };
             let (env, config, bus, guard) = (self.env.clone(), self.config.clone(), bus.clone(), guard.clone());
             let (stop, name) = (stop.clone(), service.name());
-            let registry = RegistryClient(self.client(Service::Registry, name)?);
+            let registry = self.registry(name)?;
             let governance = GovernanceClient(self.client(Service::Governance, name)?);
             let router = match service {
                 Service::Governance => {
@@ -240,7 +263,8 @@ impl<'a> Builder<'a> {
                         deployment: DeploymentClient(self.client(Service::Deployment, name)?),
                         engine,
                         tracking_uri: self.tracking_uri.clone(),
-                        run_tokens: self.secret.as_deref().map(RunTokens::new),
+                        run_tokens: self.secret.as_deref().filter(|_| self.foreign.is_none()).map(RunTokens::new),
+                        step_environment: self.foreign.as_ref().map(Foreign::step_environment).unwrap_or_default(),
                         stop,
                     };
                     running.pipelines.insert(fishy_pipelines::start(deps).await?).router.clone()
@@ -291,6 +315,12 @@ async fn follow_policies(authorizer: Authorizer, governance: GovernanceClient, e
             Ok(_) => {}
             Err(error) => tracing::debug!(error = error.chain(), "policies cannot be looked up"),
         }
+    }
+}
+
+async fn tidy_metrics(stop: CancellationToken) {
+    while tokio::time::timeout(Duration::from_secs(5), stop.cancelled()).await.is_err() {
+        fishy_telemetry::tidy_metrics();
     }
 }
 

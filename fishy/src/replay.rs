@@ -13,6 +13,7 @@ mod report;
 mod server;
 mod table;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -75,6 +76,21 @@ pub struct Replay {
     /// A service token for that server.
     #[arg(long, env = "FISHY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// An MLflow server as the registry of the server it starts, as <https://mlflow.example.com>.
+    #[arg(long, value_name = "URL", conflicts_with = "url")]
+    pub registry: Option<String>,
+    /// The file that has the bearer token of that MLflow server.
+    #[arg(long, value_name = "FILE", requires = "registry")]
+    pub registry_token_file: Option<PathBuf>,
+    /// That server is a Databricks workspace; then --model has three levels and --experiment is a path.
+    #[arg(long, requires = "registry")]
+    pub registry_is_databricks: bool,
+    /// The registered model, where it has another name than the example.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// The experiment of the trainings, where it has another name than the example's.
+    #[arg(long)]
+    pub experiment: Option<String>,
     /// The folder of the server it starts; made anew.
     #[arg(long, default_value = ".fishy/replay")]
     pub data_dir: PathBuf,
@@ -93,6 +109,21 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// The settings of the server it starts.
+    fn environment(&self) -> Result<Vec<(&'static str, OsString)>> {
+        let mut environment = vec![("FISHY__PIPELINES__PYTHON", std::path::absolute(&self.python)?.into_os_string())];
+        if let Some(url) = &self.registry {
+            environment.push(("FISHY__FOREIGN_REGISTRY__URL", url.into()));
+        }
+        if let Some(file) = &self.registry_token_file {
+            environment.push(("FISHY__FOREIGN_REGISTRY__TOKEN_FILE", std::path::absolute(file)?.into_os_string()));
+        }
+        if self.registry_is_databricks {
+            environment.push(("FISHY__FOREIGN_REGISTRY__KIND", "databricks".into()));
+        }
+        Ok(environment)
+    }
+
     /// Runs the command; exit code 1 when something was lost. A server of its own ends with it, also when it is interrupted.
     pub async fn run(self) -> Result<ExitCode> {
         tokio::select! {
@@ -117,9 +148,9 @@ impl Replay {
         );
         let server = match &self.url {
             Some(url) => server::Server::foreign(url),
-            None => server::Server::spawn(&self.data_dir, &self.python).await?,
+            None => server::Server::spawn(&self.data_dir, self.environment()?).await?,
         };
-        let url = Url { url: server.url().to_owned(), token: self.token.clone() };
+        let url = Url { url: server.url().to_owned(), token: self.token.clone(), workspace: None };
         let outcome = drive::Driver::new(&plan, url, &server, self.kills, self.seed)?.run().await;
         let outcome = match outcome {
             Ok(outcome) => outcome,

@@ -5,6 +5,11 @@ mod it {
     pub mod candidate;
     pub mod cluster;
     pub mod command_line;
+    pub mod drift;
+    pub mod foreign;
+    pub mod gate;
+    pub mod prediction_log;
+    pub mod program;
     pub mod queue;
     pub mod registry;
     pub mod replay;

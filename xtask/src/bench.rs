@@ -1,22 +1,33 @@
 //! `cargo xtask bench NAME`: one file a benchmark; each prints its rows and writes `target/bench/NAME.json`.
 
 mod closed_loop;
+mod monitoring;
+mod prediction_log;
 mod registry;
+mod serving;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::process::root;
+use crate::demo;
+use crate::process::{cargo, root, run};
 
 /// Runs a benchmark.
 pub fn run_named(name: &str, arguments: &[String]) -> Result<()> {
     match name {
         "loop" => closed_loop::reference(arguments),
         "loop-defaults" => closed_loop::defaults(arguments),
+        "monitoring" => monitoring::beside_peers(arguments),
+        "prediction-log" => prediction_log::sink_away(arguments),
         "registry" => registry::beside_mlflow(arguments),
-        other => bail!("no benchmark {other:?}; there are loop, loop-defaults, registry"),
+        "serving" => serving::beside_peers(arguments),
+        other => {
+            bail!(
+                "no benchmark {other:?}; there are loop, loop-defaults, monitoring, prediction-log, registry, serving"
+            )
+        }
     }
 }
 
@@ -49,6 +60,21 @@ impl Row {
         }
         row
     }
+}
+
+/// Builds packages in the profile that `--profile` names, the release if none. Answers the folder of the programs and the
+/// other arguments.
+fn build(arguments: &[String], packages: &[&str]) -> Result<(PathBuf, Vec<String>)> {
+    let mut rest = arguments.to_vec();
+    let mut profile = "release".to_owned();
+    if let Some(at) = rest.iter().position(|argument| argument == "--profile") {
+        profile.clone_from(rest.get(at + 1).context("--profile needs a name")?);
+        rest.drain(at..=at + 1);
+    }
+    let named = packages.iter().flat_map(|package| ["--package", package]);
+    run(cargo(&["build", "--profile", &profile]).args(named))?;
+    let folder = demo::target()?.join(if profile == "dev" { "debug" } else { &profile });
+    Ok((folder, rest))
 }
 
 /// Where the figures of benchmarks go.

@@ -8,8 +8,15 @@ use crate::process::{has, run};
 use crate::{demo, services, setup};
 
 /// Programs that the checks run, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 5] =
-    [("buildah", "buildah"), ("podman", "podman"), ("runc", "runc"), ("strip", "binutils"), ("promtool", "prometheus")];
+const PROGRAMS: [(&str, &str); 7] = [
+    ("buildah", "buildah"),
+    ("podman", "podman"),
+    ("runc", "runc"),
+    ("strip", "binutils"),
+    ("promtool", "prometheus"),
+    ("nginx", "nginx-light"),
+    ("curl", "curl"),
+];
 
 /// Runs them against the built program.
 pub fn run_checks() -> Result<()> {

@@ -9,7 +9,7 @@ use crate::demo;
 use crate::process::{output, root};
 
 /// Commands whose help is part of the reference.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "up",
     "serve",
     "config",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 16] = [
     "deploy",
     "predict",
     "monitor",
+    "drift",
     "feedback",
     "pipeline",
     "audit",

@@ -40,7 +40,7 @@ pub fn module(name: &str) -> Command {
 /// Makes what is missing; quick when nothing is.
 pub fn run_all() -> Result<()> {
     std::fs::create_dir_all(folder())?;
-    install_python("venv", "python/requirements.lock")?;
+    install_python(None, "venv", "python/requirements.lock")?;
     link_package()?;
     onnx_runtime()
 }
@@ -48,7 +48,12 @@ pub fn run_all() -> Result<()> {
 /// The interpreter of an environment beside the main one, for packages that cannot live together with it: those that
 /// `python/environments/NAME.txt` pins. Made when it is asked for.
 pub fn environment(name: &str) -> Result<PathBuf> {
-    install_python(&format!("environments/{name}"), &format!("python/environments/{name}.txt"))
+    environment_on(name, None)
+}
+
+/// The same on another interpreter than the one that the others stand on.
+pub fn environment_on(name: &str, base: Option<&str>) -> Result<PathBuf> {
+    install_python(base, &format!("environments/{name}"), &format!("python/environments/{name}.txt"))
 }
 
 /// A folder with PostgreSQL's driver for Python, which only the benchmark's MLflow needs: beside the environment, so that
@@ -63,7 +68,7 @@ pub fn postgres_driver() -> Result<PathBuf> {
 
 /// A virtual environment below [`folder`] with what a lock file names, and nothing else: a lock is complete. Quick when it
 /// is there.
-fn install_python(venv: &str, lock: &str) -> Result<PathBuf> {
+fn install_python(base: Option<&str>, venv: &str, lock: &str) -> Result<PathBuf> {
     let venv = folder().join(venv);
     let python = venv.join("bin/python");
     let wanted = std::fs::read_to_string(root().join(lock)).with_context(|| format!("reading {lock}"))?;
@@ -73,7 +78,8 @@ fn install_python(venv: &str, lock: &str) -> Result<PathBuf> {
     }
     println!("setting up Python in {}: the packages of {lock}", venv.display());
     if !python.is_file() {
-        run(Command::new(base_python()?).args(["-m", "venv"]).arg(&venv))?;
+        let base = base.map_or_else(base_python, |base| Ok(base.to_owned()))?;
+        run(Command::new(base).args(["-m", "venv"]).arg(&venv))?;
     }
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv"]))?;
     run(Command::new(&python)
@@ -85,11 +91,11 @@ fn install_python(venv: &str, lock: &str) -> Result<PathBuf> {
 }
 
 /// Python 3.11 or newer.
-fn base_python() -> Result<&'static str> {
+fn base_python() -> Result<String> {
     for candidate in ["python3.11", "python3", "python"] {
         let check = "import sys; print(sys.version_info >= (3, 11))";
         if output(Command::new(candidate).args(["-c", check])).is_ok_and(|answer| answer.trim() == "True") {
-            return Ok(candidate);
+            return Ok(candidate.to_owned());
         }
     }
     bail!("Python 3.11 or newer is needed: install it (Debian: apt-get install python3 python3-venv)")

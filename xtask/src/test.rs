@@ -108,6 +108,7 @@ fn python() -> Result<()> {
         "examples",
         "compat",
         "deploy",
+        "benches",
     ]))?;
     run(setup::module("ruff").args([
         "format",
@@ -118,6 +119,7 @@ fn python() -> Result<()> {
         "examples",
         "compat",
         "deploy",
+        "benches",
     ]))?;
     run(setup::module("mypy").args(["--config-file", "python/pyproject.toml", "python/src/fishy"]))?;
     run(setup::module("pytest").args(["--quiet", "-p", "no:cacheprovider", "python/tests"]))

@@ -11,7 +11,7 @@ from .sides import Side
 
 # Times that clients give in this test lie before this one; those of the servers lie after it.
 FIRST_SERVER_TIME_MS = 1_700_000_000_000
-HEX_ID = re.compile(r"\bm-[0-9a-f]{32}\b|\b[0-9a-f]{32}\b")
+HEX_ID = re.compile(r"\bm-[0-9a-f]{32}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 EXPERIMENT_URI = re.compile(r"(?<=mlflow-artifacts:/)\d+(?=/|$)")
 INVENTED_NAME = re.compile(r"^[a-z]+-[a-z]+-\d+$")
 # Lists that neither server promises an order of.
@@ -24,6 +24,7 @@ UNORDERED = {
     "model_outputs",
     "latest_versions",
     "dataset_summaries",
+    "events",
 }
 
 

@@ -58,6 +58,7 @@ def create_version(world: World) -> Steps:
     model = world.one(world.logged_models) if world.logged_models and world.chance(0.4) else None
     source = f"models:/{model}" if model else f"runs:/{run}/model"
     run_id = run if model is None or world.chance(0.5) else None
+    world.registered.add(model)
     if world.chance(0.7):
         description = world.one([None, "text"])
         made = yield call("create_model_version", name, source, run_id, world.tags(), None, description, model_id=model)

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[3]
 # A thing that has another id on each side is named `{kind-number}` in operations.
-SYMBOL = re.compile(r"\{(?:exp|run|model)-\d+\}")
+SYMBOL = re.compile(r"\{(?:exp|run|model|hook)-\d+\}")
 
 
 def fishy_binary() -> Path:

@@ -1,6 +1,7 @@
 """What the operations so far have made, so that the next ones can use it."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,10 +38,16 @@ class World:
     experiments: list[str] = field(default_factory=lambda: ["0"])
     runs: list[str] = field(default_factory=list)
     logged_models: list[str] = field(default_factory=list)
+    # Those that a version was made of.
+    registered: set[str | None] = field(default_factory=set)
     # Registered models: how many versions each ever had, and which there are.
     models: dict[str, list[int]] = field(default_factory=dict)
     next_version: dict[str, int] = field(default_factory=dict)
     artifacts: list[tuple[str, str]] = field(default_factory=list)
+    webhooks: list[str] = field(default_factory=list)
+    # How many answers each kind of operation got, and how many of these were errors of both sides.
+    asked: Counter = field(default_factory=Counter)
+    refused: Counter = field(default_factory=Counter)
     numbers: dict[str, int] = field(default_factory=dict)
     time_ms: int = CLIENT_TIME_MS
 
@@ -82,6 +89,11 @@ class World:
         if not self.logged_models or self.chance(0.04):
             return "m-" + "0" * 32
         return self.one(self.logged_models)
+
+    def webhook(self) -> str:
+        if not self.webhooks or self.chance(0.1):
+            return "00000000-0000-0000-0000-000000000000"
+        return self.one(self.webhooks)
 
     def model(self) -> str:
         return "no such model" if not self.models or self.chance(0.04) else self.one(list(self.models))
@@ -131,7 +143,10 @@ def drive(world: World, count: int) -> tuple[int, list[str]]:
                 answers = [ask(side, wanted) for side in world.sides]
                 done += 1
                 (theirs, their_form), (ours, our_form) = answers
-                failed += theirs is None and ours is None
+                is_error = theirs is None and ours is None
+                failed += is_error
+                world.asked[kind.__name__] += 1
+                world.refused[kind.__name__] += is_error
                 clearer = is_refused_more_clearly(our_form, their_form)
                 different = [] if clearer else differences(our_form, their_form)
                 if different:

@@ -7,7 +7,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use fishy_contracts::{DeploymentClient, GovernanceClient, MonitoringClient, PipelinesClient, RegistryClient};
 use fishy_http::ServiceClient;
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
+
+/// Names the workspace in a request to the registry.
+pub const WORKSPACE_HEADER: HeaderName = HeaderName::from_static("x-mlflow-workspace");
 
 /// Which server, and who asks.
 #[derive(Debug, Clone, Args)]
@@ -18,18 +22,31 @@ pub struct Server {
     /// A service token, where the server asks for one.
     #[arg(long, env = "FISHY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// The workspace of the registry, where it has several.
+    #[arg(long, env = "MLFLOW_WORKSPACE")]
+    pub workspace: Option<String>,
 }
 
 impl Server {
     /// A client of one of its services.
     pub fn client(&self, service: &'static str) -> Result<ServiceClient> {
         let authorization = self.token.as_ref().map(|token| format!("Bearer {token}"));
-        Ok(ServiceClient::remote(service, &self.url, "cli", authorization)?)
+        Ok(ServiceClient::remote(service, &self.url, "cli", authorization.as_deref())?)
     }
 
     /// The registry.
     pub fn registry(&self) -> Result<RegistryClient> {
-        Ok(RegistryClient(self.client("registry")?))
+        let mut client = self.client("registry")?;
+        if let Some(workspace) = self.workspace_header()? {
+            client = client.with_header(WORKSPACE_HEADER, workspace);
+        }
+        Ok(RegistryClient::new(client))
+    }
+
+    /// What names the workspace in a request to the registry.
+    pub fn workspace_header(&self) -> Result<Option<HeaderValue>> {
+        let value = self.workspace.as_deref().map(HeaderValue::from_str).transpose();
+        value.with_context(|| format!("{:?} is no name of a workspace", self.workspace))
     }
 
     /// The deployment service.

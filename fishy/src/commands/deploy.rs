@@ -1,4 +1,5 @@
 mod kubernetes;
+mod program;
 mod replay;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use super::OutputArguments;
 use super::client::Server;
 use crate::output::{Output, json, table};
 
-/// `fishy deploy NAME --model models:/m@champion` or `fishy deploy NAME --graph FILE`
+/// `fishy deploy NAME --model models:/m@champion`, `fishy deploy NAME --graph FILE` or `fishy deploy NAME --program PATH`
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Deploy {
@@ -21,11 +22,18 @@ pub struct Deploy {
     #[arg(required = true)]
     name: Option<String>,
     /// `models:/NAME@ALIAS` is followed, `models:/NAME/VERSION` stays.
-    #[arg(long, required_unless_present = "graph")]
+    #[arg(long, required_unless_present_any = ["graph", "program"])]
     model: Option<String>,
     /// An inference graph of other deployments instead of a model: TOML, or JSON (`.json`).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "gated", "target"])]
     graph: Option<PathBuf>,
+    /// A custom predictor instead of a model: a folder with program.toml, or a Python file with a WSGI application. It becomes
+    /// a new version of the model NAME.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["model", "graph", "target"])]
+    program: Option<PathBuf>,
+    /// The WSGI application of the program, where it has no program.toml: `module:name`.
+    #[arg(long, value_name = "MODULE:NAME", requires = "program", conflicts_with_all = ["model", "graph"])]
+    app: Option<String>,
     /// A new revision needs an approved promotion, and the alias is protected.
     #[arg(long)]
     gated: bool,
@@ -77,7 +85,10 @@ impl Deploy {
             }
             return Ok(());
         }
-        let model = self.model.context("name the model: --model models:/NAME@ALIAS")?;
+        let model = match &self.program {
+            Some(path) => program::register(&self.server.registry()?, &name, path, self.app.as_deref()).await?,
+            None => self.model.context("name the model: --model models:/NAME@ALIAS")?,
+        };
         if self.target == Target::Kubernetes {
             let Self { gated, kubernetes, server, .. } = self;
             if !kubernetes.is_offline() {
@@ -177,6 +188,9 @@ mod tests {
         let read = |arguments: &[&str]| Line::try_parse_from([&["deploy", "oxygen"], arguments].concat());
         assert_eq!(read(&["--model", "models:/oxygen/1"]).unwrap().deploy.model.as_deref(), Some("models:/oxygen/1"));
         assert!(read(&["--graph", "graph.toml"]).unwrap().deploy.graph.is_some());
+        assert!(read(&["--program", "advice.py", "--app", "advice:web"]).unwrap().deploy.program.is_some());
+        assert!(read(&["--program", "advice.py", "--graph", "graph.toml"]).is_err());
+        assert!(read(&["--model", "models:/oxygen/1", "--app", "advice:web"]).is_err());
         assert!(read(&[]).is_err());
         assert!(read(&["--graph", "graph.toml", "--model", "models:/oxygen/1"]).is_err());
     }

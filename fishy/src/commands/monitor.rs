@@ -3,7 +3,7 @@ mod checks;
 mod compare;
 mod experts;
 mod looking_back;
-mod report;
+pub(super) mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 mod deletion;
 mod history;
 mod moving;
+mod protection;
 mod served;
 
 pub(crate) use deletion::length_ms;
@@ -28,10 +29,19 @@ pub enum What {
     Release(deletion::Held),
     /// What is held.
     Holds(deletion::Holds),
+    /// Puts an alias behind the promotion gate: from then on it moves only with an approved promotion, whoever asks.
+    Protect(protection::Protect),
+    /// Takes an alias out from behind the promotion gate.
+    Unprotect(protection::Release),
+    /// Which aliases are behind the promotion gate.
+    Protected(protection::Protected),
     /// Copies a whole MLflow server into this one, with ids, times and users. Stopped half way, the same command goes on.
-    Import(moving::Moving),
-    /// Copies what is new or changed since the import; as often as wanted.
-    Sync(moving::Moving),
+    Import(moving::Import),
+    /// Copies this registry into an MLflow server, which gives ids of its own: they are noted in tags. Stopped half way, the
+    /// same command goes on.
+    Export(moving::Export),
+    /// Copies what is new or changed since the import or the export; as often as wanted.
+    Sync(moving::Sync),
 }
 
 impl What {
@@ -45,8 +55,12 @@ impl What {
             Self::Hold(held) => held.hold().await,
             Self::Release(held) => held.release().await,
             Self::Holds(holds) => holds.run().await,
-            Self::Import(moving) => moving.import().await,
-            Self::Sync(moving) => moving.sync().await,
+            Self::Protect(protect) => protect.run().await,
+            Self::Unprotect(release) => release.run().await,
+            Self::Protected(protected) => protected.run().await,
+            Self::Import(import) => import.run().await,
+            Self::Export(export) => export.run().await,
+            Self::Sync(sync) => sync.run().await,
         }
     }
 }

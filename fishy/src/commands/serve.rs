@@ -10,13 +10,17 @@ pub async fn run(config: &Config, services: &[Service]) -> Result<()> {
     let mut services = services.to_vec();
     services.sort();
     services.dedup();
-    let process = compose::start(config, &services).await?;
+    let process = Box::pin(compose::start(config, &services)).await?;
     let url = compose::local_url(process.address);
     let names: Vec<_> = services.iter().map(|service| service.name()).collect();
     tracing::info!(%url, services = names.join(","), data_dir = config.storage.data_dir, "fishy is up");
-    if services.len() == Service::ALL.len() {
+    if services == compose::everything(config) {
         eprintln!("fishy is up at {url}");
-        eprintln!("  MLflow       export MLFLOW_TRACKING_URI={url}");
+        if config.foreign_registry.is_set() {
+            eprintln!("  registry     {}", config.foreign_registry.url);
+        } else {
+            eprintln!("  MLflow       export MLFLOW_TRACKING_URI={url}");
+        }
         if !config.registry.mlflow_ui.is_empty() {
             eprintln!("  MLflow's UI  {url}/mlflow");
         }

@@ -1,5 +1,6 @@
 use anyhow::Result;
 use clap::Args;
+use fishy_contracts::deployment::SinkStatus;
 use fishy_contracts::monitoring::MonitorStatus;
 use fishy_core::time::rfc3339;
 use serde_json::json;
@@ -24,12 +25,13 @@ impl Status {
         let problems = self.server.problems().await?;
         let deployed = self.server.deployment()?.list().await.map(|list| list.items).unwrap_or_default();
         let composed = self.server.deployment()?.graphs().await.map(|list| list.items).unwrap_or_default();
+        let sinks = self.server.deployment()?.sinks().await.map(|list| list.items).unwrap_or_default();
         let monitors = self.server.monitoring()?.list().await.map(|list| list.items).unwrap_or_default();
         if self.output.output == Output::Json {
             let problems: Vec<_> =
                 problems.iter().map(|(part, problem)| json!({"part": part, "problem": problem})).collect();
             return output::json(&json!({"problems": problems, "deployments": deployed, "graphs": composed,
-                "monitors": monitors}));
+                "sinks": sinks, "monitors": monitors}));
         }
         if problems.is_empty() {
             println!("ready");
@@ -41,9 +43,30 @@ impl Status {
         if !composed.is_empty() {
             println!("\n{}", graphs(&composed));
         }
+        if !sinks.is_empty() {
+            println!("\n{}", sinks_table(&sinks));
+        }
         println!("\n{}", monitors_table(&monitors));
         Ok(())
     }
+}
+
+/// Sinks of the prediction log as a table.
+fn sinks_table(sinks: &[SinkStatus]) -> comfy_table::Table {
+    let mut rows = table(&["sink", "kind", "sent", "waiting", "dropped", "too large", "last sent", "problem"]);
+    for one in sinks {
+        rows.add_row([
+            one.name.clone(),
+            one.kind.clone(),
+            one.sent.to_string(),
+            one.waiting_records.to_string(),
+            one.dropped.to_string(),
+            one.refused.to_string(),
+            one.last_sent_ms.map_or_else(|| "-".to_owned(), rfc3339),
+            one.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    rows
 }
 
 /// Monitors as a table.

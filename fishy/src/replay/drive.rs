@@ -201,7 +201,7 @@ impl<'a> Driver<'a> {
         }
         let spec = DeploymentSpec {
             name: plan.name.clone(),
-            model: format!("models:/{}@champion", plan.name),
+            model: format!("models:/{}@champion", plan.model),
             is_gated: true,
         };
         self.patiently("deployment", || self.deployment.apply(&spec)).await?;
@@ -428,7 +428,7 @@ impl<'a> Driver<'a> {
         // The audit log: verified without the server, and every run and promotion has its entries.
         let file = std::env::temp_dir().join(format!("fishy-audit-{}.jsonl", std::process::id()));
         let runs = self.pipelines.runs(&self.plan.name).await?.items;
-        let promotions = self.governance.promotions(&self.plan.name).await?.items;
+        let promotions = self.governance.promotions(&self.plan.model).await?.items;
         let missing = self
             .until("all decisions are on the audit trail", Duration::from_secs(20), || {
                 let (file, runs, promotions) = (&file, &runs, &promotions);

@@ -70,8 +70,10 @@ pub struct Row {
 
 /// What is replayed.
 pub struct Plan {
-    /// Name of monitor, model, deployment and pipeline.
+    /// Name of monitor, deployment and pipeline.
     pub name: String,
+    /// Name of the registered model.
+    pub model: String,
     /// The rows in event time order.
     pub rows: Vec<Row>,
     /// Names of the features.
@@ -186,19 +188,23 @@ impl Plan {
         }
         let delay_days = arguments.label_delay_days.unwrap_or(example.label_delay_days);
         let train_until = arguments.train_until.as_deref().or(example.train_until.as_deref());
-        Self::checked(Self {
-            name: example.name,
-            sensors: example.sensors.unwrap_or_else(|| sensors_of(&example.feature)),
-            features: features.names().to_vec(),
-            train_until_ms: time_of(train_until)?.unwrap_or_else(|| first_share(&rows)),
-            rows,
-            delay_ms: (delay_days * DAY_MS as f64) as i64,
-            learner,
-            trigger: example.trigger,
-            ranges: example.ranges,
-            series_label: String::new(),
-            pipeline,
-        })
+        Self::checked(
+            arguments,
+            Self {
+                model: example.name.clone(),
+                name: example.name,
+                sensors: example.sensors.unwrap_or_else(|| sensors_of(&example.feature)),
+                features: features.names().to_vec(),
+                train_until_ms: time_of(train_until)?.unwrap_or_else(|| first_share(&rows)),
+                rows,
+                delay_ms: (delay_days * DAY_MS as f64) as i64,
+                learner,
+                trigger: example.trigger,
+                ranges: example.ranges,
+                series_label: String::new(),
+                pipeline,
+            },
+        )
     }
 
     fn of_simulation(arguments: &Replay) -> Result<Self> {
@@ -236,22 +242,40 @@ impl Plan {
         let two_months = span.map(|(first, last)| first + (60 * DAY_MS).min((last - first) / 2));
         let train_until = time_of(arguments.train_until.as_deref())?;
         let ranges = [("temp", [-2.0, 40.0]), ("sal", [0.0, 45.0]), ("ph", [5.0, 10.0]), ("turb", [0.0, 4000.0])];
-        Self::checked(Self {
-            name: name.to_owned(),
-            features: template.names().to_vec(),
-            sensors: sensors_of(&definitions),
-            train_until_ms: train_until.or(two_months).unwrap_or_default(),
-            rows,
-            delay_ms: (arguments.label_delay_days.unwrap_or(3.0) * DAY_MS as f64) as i64,
-            learner: DEFAULT_LEARNER.to_owned(),
-            trigger: TriggerSpec::default(),
-            ranges: ranges.into_iter().map(|(sensor, range)| (sensor.to_owned(), range)).collect(),
-            series_label: "pen".to_owned(),
-            pipeline: default_pipeline(name),
-        })
+        Self::checked(
+            arguments,
+            Self {
+                name: name.to_owned(),
+                model: name.to_owned(),
+                features: template.names().to_vec(),
+                sensors: sensors_of(&definitions),
+                train_until_ms: train_until.or(two_months).unwrap_or_default(),
+                rows,
+                delay_ms: (arguments.label_delay_days.unwrap_or(3.0) * DAY_MS as f64) as i64,
+                learner: DEFAULT_LEARNER.to_owned(),
+                trigger: TriggerSpec::default(),
+                ranges: ranges.into_iter().map(|(sensor, range)| (sensor.to_owned(), range)).collect(),
+                series_label: "pen".to_owned(),
+                pipeline: default_pipeline(name),
+            },
+        )
     }
 
-    fn checked(mut self) -> Result<Self> {
+    fn checked(arguments: &Replay, mut plan: Self) -> Result<Self> {
+        if let Some(model) = &arguments.model {
+            plan.model.clone_from(model);
+        }
+        let names = [("model", &arguments.model), ("experiment", &arguments.experiment)];
+        for (key, name) in names.into_iter().filter_map(|(key, name)| Some((key, name.as_ref()?))) {
+            let definition = &mut plan.pipeline.definition;
+            let mut table: toml::Table = toml::from_str(definition).context("the pipeline's definition")?;
+            table.insert(key.to_owned(), name.clone().into());
+            *definition = toml::to_string(&table).context("the pipeline's definition")?;
+        }
+        plan.sorted()
+    }
+
+    fn sorted(mut self) -> Result<Self> {
         self.rows.sort_by_key(|row| row.time_ms);
         let first = self.first_replayed();
         if first < 50 || self.rows.len() - first < 50 {

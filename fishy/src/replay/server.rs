@@ -1,5 +1,6 @@
 //! The server under the replay: a child process of our own that can be killed and started again, or somebody else's.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -25,7 +26,7 @@ struct Own {
     data_dir: PathBuf,
     log: PathBuf,
     port: u16,
-    python: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
     child: Mutex<Option<Child>>,
 }
 
@@ -44,8 +45,8 @@ impl Server {
         Self { url: url.trim_end_matches('/').to_owned(), own: None }
     }
 
-    /// Starts a server of our own in an empty folder.
-    pub async fn spawn(data_dir: &Path, python: &Path) -> Result<Self> {
+    /// Starts a server of our own in an empty folder, with these settings.
+    pub async fn spawn(data_dir: &Path, environment: Vec<(&'static str, OsString)>) -> Result<Self> {
         if data_dir.join("db").exists() || data_dir.join("server.log").exists() {
             std::fs::remove_dir_all(data_dir).with_context(|| format!("emptying {}", data_dir.display()))?;
         }
@@ -56,7 +57,7 @@ impl Server {
             data_dir: std::path::absolute(data_dir)?,
             log: data_dir.join("server.log"),
             port,
-            python: std::path::absolute(python)?,
+            environment,
             child: Mutex::new(None),
         };
         let server = Self { url: format!("http://127.0.0.1:{port}"), own: Some(own) };
@@ -77,7 +78,7 @@ impl Server {
             .args(["up", "--listen", &format!("127.0.0.1:{}", own.port)])
             .arg("--data-dir")
             .arg(&own.data_dir)
-            .env("FISHY__PIPELINES__PYTHON", &own.python)
+            .envs(own.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::registry::Server;
 use super::rig::{fishy, root, run};
 
-async fn send(server: &Server, method: reqwest::Method, path: &str, body: impl Into<reqwest::Body>) -> Value {
+pub async fn send(server: &Server, method: reqwest::Method, path: &str, body: impl Into<reqwest::Body>) -> Value {
     let asked = reqwest::Client::new().request(method, format!("{}{path}", server.url)).body(body);
     let answer = asked.header("content-type", "application/json").send().await.unwrap();
     assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());

@@ -21,13 +21,14 @@ const REQUESTS: usize = 600;
 const KILLS: usize = 3;
 const LIMIT: Duration = Duration::from_mins(2);
 
-struct Server {
+/// A server that can be killed and started again.
+pub struct Server {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Server {
-    fn start(config: &Path) -> Self {
+    pub fn start(config: &Path) -> Self {
         let mut child =
             fishy().args(["up", "--config"]).arg(config).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
@@ -44,12 +45,12 @@ impl Server {
     }
 
     /// What `kill -9` does.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    async fn send(&self, method: reqwest::Method, path: &str, body: impl Into<reqwest::Body>) -> Value {
+    pub async fn send(&self, method: reqwest::Method, path: &str, body: impl Into<reqwest::Body>) -> Value {
         let asked = reqwest::Client::new().request(method, format!("{}{path}", self.url)).body(body);
         let answer = asked.header("content-type", "application/json").send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
@@ -57,7 +58,7 @@ impl Server {
     }
 
     /// A registered model with an alias, and the deployment that follows it.
-    async fn deploy(&self) {
+    pub async fn deploy(&self) {
         let post = async |path: &str, body: Value| {
             self.send(reqwest::Method::POST, &format!("/api/2.0/mlflow/{path}"), body.to_string()).await
         };
@@ -84,7 +85,7 @@ impl Drop for Server {
     }
 }
 
-async fn channel(broker: &str) -> (Connection, Channel) {
+pub async fn channel(broker: &str) -> (Connection, Channel) {
     let connection = Connection::connect(broker, ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();

@@ -22,8 +22,14 @@ impl Drop for Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With settings in its environment.
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = fishy()
+            .envs(settings.iter().copied())
             .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.path())
             .stdout(Stdio::null())
@@ -107,4 +113,69 @@ async fn history_rollback_holds_and_deletion_for_good() {
     let printed = server.text(&["registry", "gc"]);
     assert!(printed.contains("gone") && printed.contains("version 1 of the registered model oxygen"), "{printed}");
     assert_eq!(server.json(&["registry", "gc"])["purged"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alias_bound_by_hand_moves_with_an_approved_promotion() {
+    let server = Server::start();
+    let made = server.post("runs/create", json!({"experiment_id": "0", "start_time": 5})).await;
+    let run = made["run"]["info"]["run_id"].as_str().unwrap();
+    server.post("registered-models/create", json!({"name": "oxygen"})).await;
+    for _ in 0..2 {
+        let version = json!({"name": "oxygen", "source": format!("runs:/{run}/m"), "run_id": run});
+        server.post("model-versions/create", version).await;
+    }
+    server.text(&["registry", "protect", "oxygen@reviewed"]);
+    let move_to = async |version: &str| {
+        let url = format!("{}/api/2.0/mlflow/registered-models/alias", server.url);
+        let body = json!({"name": "oxygen", "alias": "reviewed", "version": version});
+        let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, told) = move_to("1").await;
+    assert!(status == 403 && told.contains("no promotion was asked for oxygen version 1 as reviewed"), "{told}");
+    let ask = async |version: &str, labels: u64| {
+        let url = format!("{}/api/v1/promotions", server.url);
+        let body = json!({"id": format!("p-{version}-{labels}"), "model": "oxygen", "version": version,
+            "champion_version": null, "alias": "reviewed", "run_id": null, "author": "user:local-admin",
+            "challenger_error": 0.1, "champion_error": null, "evaluated_labels": labels, "is_held_out": true,
+            "open_data_faults": 0, "signature_matches": true});
+        let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["status"].clone()
+    };
+    assert_eq!(ask("1", 3).await, "rejected", "the gate asks for more labels");
+    assert_eq!(move_to("1").await.0, 403);
+    assert_eq!(ask("1", 100).await, "approved");
+    assert_eq!(move_to("1").await.0, 200);
+    assert_eq!(move_to("2").await.0, 403, "another version was approved");
+    assert_eq!(server.json(&["registry", "protected"]), json!([{"model": "oxygen", "alias": "reviewed"}]));
+    server.text(&["registry", "unprotect", "oxygen@reviewed", "--reason", "case 7"]);
+    assert_eq!(move_to("2").await.0, 200);
+    let refused = run_of(&server, &["registry", "unprotect", "oxygen@reviewed", "--reason", "case 7"]);
+    assert!(refused.contains("is not protected"), "{refused}");
+}
+
+/// What a command that fails says.
+fn run_of(server: &Server, arguments: &[&str]) -> String {
+    let output = run(&[arguments, &["--url", &server.url]].concat());
+    assert!(!output.status.success(), "{arguments:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_work_in_the_workspace_they_are_told() {
+    let server = Server::start_with(&[("FISHY__REGISTRY__WORKSPACES", "true")]);
+    let answer = reqwest::Client::new()
+        .post(format!("{}/api/3.0/mlflow/workspaces", server.url))
+        .json(&json!({"name": "north"}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 201);
+    server.text(&["registry", "protect", "oxygen@champion", "--workspace", "north"]);
+    assert_eq!(server.json(&["registry", "protected"]), json!([]));
+    let there = server.json(&["registry", "protected", "--workspace", "north"]);
+    assert_eq!(there, json!([{"model": "oxygen", "alias": "champion"}]));
+    let refused = run_of(&server, &["registry", "protected", "--workspace", "nobody"]);
+    assert!(refused.contains("Workspace 'nobody' not found"), "{refused}");
 }

@@ -1,3 +1,7 @@
+mod replay;
+
+pub use replay::{ReplayFacts, ReplayLimits};
+
 use std::sync::LazyLock;
 
 use cedar_policy::{Authorizer, Context, Decision, Entities, EntityId, EntityTypeName, EntityUid, Request, Schema};
@@ -44,6 +48,9 @@ pub struct PromotionFacts {
     pub approver: Option<String>,
     /// Whether the deployment asks for an approval.
     pub approval_required: bool,
+    /// How it answered what was asked live, where that was replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayFacts>,
 }
 
 /// What the gate demands, from its configuration.
@@ -54,12 +61,15 @@ pub struct GateLimits {
     pub min_improvement_bp: i64,
     /// On how many labelled rows both must have been evaluated.
     pub min_labels: u64,
+    /// What is demanded of the replay, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayLimits>,
 }
 
 impl Default for GateLimits {
     /// 1 % better on 100 labels.
     fn default() -> Self {
-        Self { min_improvement_bp: 100, min_labels: 100 }
+        Self { min_improvement_bp: 100, min_labels: 100, replay: None }
     }
 }
 
@@ -90,13 +100,8 @@ impl PromotionFacts {
 
     fn check(&self) -> Result<()> {
         let errors = [("challenger_error", Some(self.challenger_error)), ("champion_error", self.champion_error)];
-        for (name, value) in errors {
-            if let Some(value) = value
-                && !(value.is_finite() && (0.0..1e14).contains(&value))
-            {
-                return Err(Error::invalid(format!("{name} is {value}; an error is a number from 0 to below 1e14")));
-            }
-        }
+        errors.into_iter().try_for_each(|(name, error)| check_error(name, error))?;
+        self.replay.as_ref().map_or(Ok(()), ReplayFacts::check)?;
         if self.is_first_version == self.champion_error.is_some() {
             return Err(Error::invalid("a first version has no champion_error, and every later version has one"));
         }
@@ -104,8 +109,6 @@ impl PromotionFacts {
     }
 
     fn context(&self, limits: GateLimits) -> Value {
-        let decimal = |value: f64| json!({"__extn": {"fn": "decimal", "arg": format!("{value:.4}")}});
-        let long = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let mut context = json!({
             "model": self.model,
             "version": self.version,
@@ -122,6 +125,7 @@ impl PromotionFacts {
             "approval_required": self.approval_required,
             "min_improvement_bp": limits.min_improvement_bp,
             "min_labels": long(limits.min_labels),
+            "replay_required": limits.replay.is_some(),
         });
         if let Some(error) = self.champion_error {
             context["champion_error"] = decimal(error);
@@ -129,8 +133,34 @@ impl PromotionFacts {
         if let Some(approver) = &self.approver {
             context["approver"] = json!(approver);
         }
+        if let Value::Object(context) = &mut context {
+            if let Some(replay) = &self.replay {
+                replay.add_to(context);
+            }
+            if let Some(limits) = limits.replay {
+                limits.add_to(context);
+            }
+        }
         context
     }
+}
+
+fn check_error(name: &str, error: Option<f64>) -> Result<()> {
+    match error {
+        Some(error) if !(error.is_finite() && (0.0..1e14).contains(&error)) => {
+            Err(Error::invalid(format!("{name} is {error}; an error is a number from 0 to below 1e14")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A number as Cedar's decimal.
+fn decimal(value: f64) -> Value {
+    json!({"__extn": {"fn": "decimal", "arg": format!("{value:.4}")}})
+}
+
+fn long(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// The promotion gate: Cedar policies over recorded facts.

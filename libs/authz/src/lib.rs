@@ -16,7 +16,7 @@ mod ttl_cache;
 pub use authenticator::{Authenticator, AuthenticatorBuilder};
 pub use authorizer::{Authorizer, Decision, Resource};
 pub use bundle::Bundle;
-pub use gate::{DEFAULT_GATE_POLICIES, Gate, GateDecision, GateLimits, PromotionFacts};
+pub use gate::{DEFAULT_GATE_POLICIES, Gate, GateDecision, GateLimits, PromotionFacts, ReplayFacts, ReplayLimits};
 pub use identity::{DEFAULT_TENANT, Identity, Kind};
 pub use oidc::OidcConfig;
 pub use run_token::{RUN_TOKEN_PREFIX, RunTokens, TRAINING_ROLE};

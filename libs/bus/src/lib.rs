@@ -5,6 +5,7 @@ mod in_process;
 mod rabbit;
 mod requests;
 
+pub use rabbit::{Outgoing, Publisher, Target};
 pub use requests::{Answer, QueuedRequest, RequestHandler, RequestQueues};
 
 use std::sync::Arc;

@@ -1,8 +1,10 @@
 mod consumer;
 mod link;
+mod publisher;
 mod requests;
 mod stream;
 
+pub use publisher::{Outgoing, Publisher, Target};
 pub(crate) use stream::RabbitStream;
 
 use std::sync::Arc;
@@ -44,6 +46,16 @@ pub(crate) fn short(name: impl Into<String>) -> Result<ShortString> {
     ShortString::try_new(name).map_err(|error| Error::invalid("a name for RabbitMQ is too long").with_source(error))
 }
 
+/// Refuses names of queues and exchanges that belong to the broker, or to our own services.
+pub(crate) fn check_foreign(what: &str, name: &str, reserved: &str) -> Result<()> {
+    if name.is_empty() || name.starts_with("amq.") || name.starts_with(reserved) {
+        return Err(Error::invalid(format!(
+            "{what} {name:?}: name one that is not empty and begins neither with amq. nor with {reserved}"
+        )));
+    }
+    Ok(())
+}
+
 /// An argument table of fixed, short keys.
 pub(crate) fn table(entries: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> FieldTable {
     let mut table = FieldTable::default();
@@ -73,7 +85,7 @@ pub(crate) struct Rabbit {
 impl Rabbit {
     pub async fn connect(url: &str, options: BusOptions, env: &Env) -> Result<Arc<Self>> {
         let names = Names { prefix: options.prefix.clone() };
-        let link = Link::start(url, names.clone(), &options, env).await?;
+        let link = Link::start(url, Some(names.clone()), &options, env).await?;
         Ok(Arc::new(Self { link, names, crew: Crew::new(options), detached: Arc::new(AtomicUsize::new(0)) }))
     }
 

@@ -9,6 +9,8 @@ mod events;
 mod fixture;
 #[path = "it/in_process.rs"]
 mod in_process;
+#[path = "it/publisher.rs"]
+mod publisher;
 #[path = "it/rabbit.rs"]
 mod rabbit;
 #[path = "it/requests.rs"]

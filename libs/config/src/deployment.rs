@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{PredictionSink, Programs, Python};
+
 /// `[deployment]`: serving, and the log of predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +28,12 @@ pub struct Deployment {
     pub load_timeout_ms: u64,
     /// Deployments that also take requests from a queue of RabbitMQ, by name.
     pub queues: BTreeMap<String, RequestQueue>,
+    /// Models without an ONNX form, in worker processes.
+    pub python: Box<Python>,
+    /// Custom predictors: WSGI applications, and programs that speak HTTP.
+    pub programs: Box<Programs>,
+    /// Where prediction records go as CloudEvents, by name.
+    pub sinks: BTreeMap<String, PredictionSink>,
 }
 
 impl Default for Deployment {
@@ -41,6 +49,9 @@ impl Default for Deployment {
             load_at_start: true,
             load_timeout_ms: 30_000,
             queues: BTreeMap::new(),
+            python: Box::default(),
+            programs: Box::default(),
+            sinks: BTreeMap::new(),
         }
     }
 }

@@ -10,6 +10,8 @@ pub struct Governance {
     pub checkpoint_every_ms: u64,
     /// A file with Cedar policies that replace the built-in ones.
     pub policies: String,
+    /// A file with Cedar policies of the promotion gate that replace the built-in ones.
+    pub gate_policies: String,
     /// The name of the audit log in its checkpoints.
     pub origin: String,
 }
@@ -20,6 +22,7 @@ impl Default for Governance {
             checkpoint_every_entries: 100,
             checkpoint_every_ms: 10_000,
             policies: String::new(),
+            gate_policies: String::new(),
             origin: "fishy-watch/audit".to_owned(),
         }
     }

@@ -3,11 +3,14 @@
 mod auth;
 mod bus;
 mod deployment;
+mod foreign_registry;
 mod governance;
 mod inference;
 mod load;
 mod monitoring;
 mod pipelines;
+mod prediction_sinks;
+mod python;
 mod registry;
 mod secret;
 mod server;
@@ -17,11 +20,14 @@ mod telemetry;
 pub use auth::{Auth, Oidc};
 pub use bus::Bus;
 pub use deployment::{Deployment, RequestQueue, SpoolFull};
+pub use foreign_registry::{ForeignKind, ForeignRegistry};
 pub use governance::Governance;
 pub use inference::Inference;
 pub use load::{Overrides, load};
 pub use monitoring::{Monitoring, Receiver, ReceiverKind};
 pub use pipelines::Pipelines;
+pub use prediction_sinks::{PredictionSink, SinkFormat, SinkMode};
+pub use python::{Programs, Python};
 pub use registry::Registry;
 pub use secret::Secret;
 pub use server::{Server, Services};
@@ -46,6 +52,8 @@ pub struct Config {
     pub auth: Auth,
     /// Model registry.
     pub registry: Registry,
+    /// Somebody else's model registry, in the place of ours.
+    pub foreign_registry: ForeignRegistry,
     /// Model deployment.
     pub deployment: Deployment,
     /// The engine that runs models.

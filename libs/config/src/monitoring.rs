@@ -12,13 +12,20 @@ pub struct Monitoring {
     pub max_ground_truth_items: usize,
     /// How long joined rows are kept, in days of event time.
     pub retention_days: i64,
+    /// How long alerts and silences are kept after they have ended, and what a receiver that is no longer configured was to be told, in days.
+    pub alert_retention_days: i64,
     /// Who is told of alerts, by name.
     pub receivers: BTreeMap<String, Receiver>,
 }
 
 impl Default for Monitoring {
     fn default() -> Self {
-        Self { max_ground_truth_items: 50_000, retention_days: 1_100, receivers: BTreeMap::new() }
+        Self {
+            max_ground_truth_items: 50_000,
+            retention_days: 1_100,
+            alert_retention_days: 400,
+            receivers: BTreeMap::new(),
+        }
     }
 }
 

@@ -21,6 +21,14 @@ pub struct Registry {
     /// Whether clients may read and write large files in the object store themselves, by addresses that are signed for
     /// them. Only S3 has such addresses; switch it off where clients cannot reach the store.
     pub direct_transfers: bool,
+    /// Whether there are other workspaces than `default`: each has a database of its own, and is chosen by the header
+    /// `X-MLFLOW-WORKSPACE`, or by the tenant of the caller.
+    pub workspaces: bool,
+    /// The most workspaces, `default` not counted.
+    pub max_workspaces: u32,
+    /// How many workspaces besides `default` are open at the same time: each takes up to four connections to its
+    /// database, and some tasks. The one that was not used for longest is closed for another.
+    pub open_workspaces: u32,
 }
 
 impl Default for Registry {
@@ -32,6 +40,9 @@ impl Default for Registry {
             webhook_key: Secret::default(),
             mlflow_ui: String::new(),
             direct_transfers: true,
+            workspaces: false,
+            max_workspaces: 100,
+            open_workspaces: 16,
         }
     }
 }

@@ -31,6 +31,7 @@ impl Default for Server {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Services {
-    /// `registry = "http://registry:5000"` and so on; a foreign MLflow server may stand for `registry`.
+    /// `registry = "http://registry:5000"` and so on. These are services of ours, and are shown the secret they share;
+    /// somebody else's MLflow server goes into `[foreign_registry]`.
     pub urls: BTreeMap<String, String>,
 }

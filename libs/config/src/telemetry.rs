@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// `[telemetry]`: logs.
+/// `[telemetry]`: logs and metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -8,11 +8,13 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// A `tracing` filter, for example `info,fishy_pipelines=debug`.
     pub log_filter: String,
+    /// Whether metrics are recorded; without, `/metrics` is empty.
+    pub metrics: bool,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: LogFormat::Text, log_filter: "info,ort=warn".to_owned() }
+        Self { log_format: LogFormat::Text, log_filter: "info,ort=warn".to_owned(), metrics: true }
     }
 }
 

@@ -3,6 +3,7 @@
 mod graph;
 mod replay;
 mod serving;
+mod sinks;
 mod traffic;
 
 pub use graph::{
@@ -13,6 +14,7 @@ pub use replay::{
     TruthErrors,
 };
 pub use serving::{EngineSettings, GraphOptimization};
+pub use sinks::SinkStatus;
 pub use traffic::{CanaryRule, PromoteRequest, Shadow, ShadowReport, Split, TrafficReport, TrafficSpec, VersionReport};
 
 use std::collections::BTreeMap;
@@ -80,6 +82,10 @@ pub struct Revision {
 /// One prediction, as it is logged and streamed: one row of one request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PredictionRecord {
+    /// Whether a shadow answered, whose answer nobody got: recorded under the id of the answer that was given, in Parquet and
+    /// for sinks. The prediction stream has none of them. First, so that a reader can tell by how a line begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_shadow: bool,
     /// UUIDv7 unless the caller brought its own; rows of one request after the first have `…/1`, `…/2`.
     pub id: String,
     /// The deployment.
@@ -142,6 +148,11 @@ impl DeploymentClient {
     /// All inference graphs.
     pub async fn graphs(&self) -> Result<List<GraphDeployment>> {
         self.0.get("/api/v1/graphs").await
+    }
+
+    /// How the sinks of the prediction log stand, in the process that is asked.
+    pub async fn sinks(&self) -> Result<List<SinkStatus>> {
+        self.0.get("/api/v1/prediction-sinks").await
     }
 
     /// Its revisions, newest first.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fishy_core::Result;
+pub use fishy_authz::ReplayFacts;
+use fishy_core::{Error, Result};
 use fishy_http::ServiceClient;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +40,9 @@ pub struct PromotionRequest {
     pub open_data_faults: u64,
     /// Whether inputs and outputs have the champion's names, types and shapes.
     pub signature_matches: bool,
+    /// How the challenger answered what was asked live, where the pipeline replayed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayFacts>,
     /// Further facts that are recorded with the decision: windows, digests, dataset hash.
     #[serde(default)]
     pub facts: Value,
@@ -57,11 +61,46 @@ pub struct GateRules {
     pub min_labels: u64,
     /// Whether somebody other than the author must approve.
     pub needs_approval: bool,
+    /// What the replay must show; without it, no replay is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayRules>,
 }
 
 impl Default for GateRules {
     fn default() -> Self {
-        Self { min_improvement: 0.0, min_labels: 24, needs_approval: false }
+        Self { min_improvement: 0.0, min_labels: 24, needs_approval: false, replay: None }
+    }
+}
+
+/// What a gate asks of the replay of what was asked live. A first version needs none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayRules {
+    /// The share of the decisions that may flip at most, at any threshold.
+    pub max_flips_share: f64,
+    /// The share of the predictions that the challenger may give no number for.
+    pub max_failed_share: f64,
+    /// Predictions that must have been compared.
+    pub min_rows: u64,
+}
+
+impl Default for ReplayRules {
+    fn default() -> Self {
+        Self { max_flips_share: 1.0, max_failed_share: 0.0, min_rows: 1 }
+    }
+}
+
+impl ReplayRules {
+    /// Refuses shares that are none.
+    pub fn check(&self) -> Result<()> {
+        for (name, share) in [("max_flips_share", self.max_flips_share), ("max_failed_share", self.max_failed_share)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::invalid(format!(
+                    "replay: {name} is {share}: use a share from 0 to 1, 0.05 for 5 %"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

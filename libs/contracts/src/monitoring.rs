@@ -26,7 +26,7 @@ mod overview;
 
 pub use alerts::{Alert, Matcher, Silence, SilenceRequest};
 pub use checks::{
-    Alarm, CheckSpec, CheckWindow, EffectSize, Figure, MultipleTesting, ReferenceSpec, ReferenceUsed, Severity,
+    Alarm, Band, CheckSpec, CheckWindow, EffectSize, Figure, MultipleTesting, ReferenceSpec, ReferenceUsed, Severity,
     Statistic, TestSpec, Threshold,
 };
 pub use conditions::Condition;

@@ -2,23 +2,23 @@
 //! capabilities that only ours has.
 
 mod deletion;
+mod files;
 mod history;
+mod protection;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use fishy_core::{Error, ErrorCode, Result};
-use fishy_http::{Call, ServiceClient};
-use futures::{Stream, StreamExt};
-use http::Method;
+use fishy_http::ServiceClient;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::segment;
 
 pub use deletion::{GcReport, GcRequest, Hold, HoldKind, Kept, Purged, Release};
+pub use files::{ModelFile, artifact_path_of};
 pub use history::{AliasAt, PastChange, RolledBack};
+pub use protection::Unprotect;
 
 /// A version of a registered model.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -59,17 +59,6 @@ pub struct Tag {
     pub value: String,
 }
 
-/// One file of a model version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelFile {
-    /// Path below the model's folder.
-    pub path: String,
-    /// Size in bytes.
-    pub size_bytes: u64,
-    /// SHA-256 of the content in hex, as kept when it was uploaded; `None` from a foreign server.
-    pub sha256: Option<String>,
-}
-
 /// An alias that only moves with an approved promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,13 +67,33 @@ pub struct ProtectedAlias {
     pub model: String,
     /// The alias.
     pub alias: String,
-    /// The deployment that follows it.
+    /// The gated deployment that follows it; empty for an alias that somebody put behind the gate.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub deployment: String,
 }
 
-/// Client of a registry: ours or any MLflow server.
+/// Client of a registry: ours, any MLflow server, or a Databricks workspace.
 #[derive(Clone)]
-pub struct RegistryClient(pub ServiceClient);
+pub struct RegistryClient {
+    client: ServiceClient,
+    dialect: Dialect,
+}
+
+/// What a registry speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// MLflow REST, and what only ours has.
+    Fishy,
+    /// MLflow REST.
+    Mlflow,
+    /// MLflow REST, with registered models in Unity Catalog.
+    UnityCatalog,
+}
+
+/// The most versions of a model that are listed.
+const MAX_VERSIONS: usize = 100_000;
+/// How many versions of a model are looked at for a tag where the server cannot search for one.
+const TAGS_LOOKED_AT: usize = 100;
 
 #[derive(Deserialize)]
 struct VersionReply {
@@ -93,24 +102,47 @@ struct VersionReply {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct FileList {
-    files: Vec<FileEntry>,
-}
-
-#[derive(Deserialize)]
-struct FileEntry {
-    path: String,
-    #[serde(default)]
-    is_dir: bool,
-    #[serde(default)]
-    file_size: Option<u64>,
+struct Found {
+    model_versions: Vec<ModelVersion>,
+    next_page_token: String,
 }
 
 impl RegistryClient {
+    /// A client of our own registry.
+    pub const fn new(client: ServiceClient) -> Self {
+        Self { client, dialect: Dialect::Fishy }
+    }
+
+    /// A client of an MLflow server.
+    pub const fn mlflow(client: ServiceClient) -> Self {
+        Self { client, dialect: Dialect::Mlflow }
+    }
+
+    /// A client of a Databricks workspace.
+    pub const fn databricks(client: ServiceClient) -> Self {
+        Self { client, dialect: Dialect::UnityCatalog }
+    }
+
+    /// Whether it is somebody else's: it sends no events, keeps no checksums, and cannot protect an alias.
+    pub fn is_foreign(&self) -> bool {
+        self.dialect != Dialect::Fishy
+    }
+
+    /// Whether a version can be made of files only by the program that has them, as in Unity Catalog.
+    pub fn takes_uploads_only(&self) -> bool {
+        self.dialect == Dialect::UnityCatalog
+    }
+
+    /// A route of registered models and their versions.
+    fn models(&self, route: &str) -> String {
+        let catalog = if self.dialect == Dialect::UnityCatalog { "unity-catalog/" } else { "" };
+        format!("/api/2.0/mlflow/{catalog}{route}")
+    }
+
     /// The version an alias names; `None` when model or alias do not exist.
     pub async fn version_by_alias(&self, model: &str, alias: &str) -> Result<Option<ModelVersion>> {
-        let path = format!("/api/2.0/mlflow/registered-models/alias?name={}&alias={}", segment(model), segment(alias));
-        match self.0.get::<VersionReply>(&path).await {
+        let path = self.models(&format!("registered-models/alias?name={}&alias={}", segment(model), segment(alias)));
+        match self.client.get::<VersionReply>(&path).await {
             Ok(reply) => Ok(Some(reply.model_version)),
             // MLflow answers an alias that does not exist with INVALID_PARAMETER_VALUE.
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidArgument) => Ok(None),
@@ -120,14 +152,14 @@ impl RegistryClient {
 
     /// One version.
     pub async fn version(&self, model: &str, version: &str) -> Result<ModelVersion> {
-        let path = format!("/api/2.0/mlflow/model-versions/get?name={}&version={}", segment(model), segment(version));
-        Ok(self.0.get::<VersionReply>(&path).await?.model_version)
+        let path = self.models(&format!("model-versions/get?name={}&version={}", segment(model), segment(version)));
+        Ok(self.client.get::<VersionReply>(&path).await?.model_version)
     }
 
     /// Makes the registered model unless it exists.
     pub async fn ensure_model(&self, name: &str) -> Result<()> {
         let body = json!({ "name": name });
-        match self.0.post::<Value>("/api/2.0/mlflow/registered-models/create", &body).await {
+        match self.client.post::<Value>(&self.models("registered-models/create"), &body).await {
             Err(error) if error.code() != ErrorCode::AlreadyExists => Err(error),
             _ => Ok(()),
         }
@@ -147,40 +179,69 @@ impl RegistryClient {
         if let Some(model_id) = model_id {
             body["model_id"] = json!(model_id);
         }
-        Ok(self.0.post::<VersionReply>("/api/2.0/mlflow/model-versions/create", &body).await?.model_version)
+        let made = self.client.post::<VersionReply>(&self.models("model-versions/create"), &body).await?;
+        Ok(made.model_version)
     }
 
     /// Versions of a model that carry a tag, newest first.
     pub async fn versions_with_tag(&self, model: &str, key: &str, value: &str) -> Result<Vec<ModelVersion>> {
-        #[derive(Deserialize, Default)]
-        #[serde(default)]
-        struct Found {
-            model_versions: Vec<ModelVersion>,
+        if self.dialect == Dialect::UnityCatalog {
+            return self.catalog_versions_with_tag(model, key, value).await;
         }
         let filter = segment(&format!("name = '{model}' and tags.`{key}` = '{value}'"));
         let path = format!("/api/2.0/mlflow/model-versions/search?filter={filter}&max_results=100");
-        Ok(self.0.get::<Found>(&path).await?.model_versions)
+        Ok(self.client.get::<Found>(&path).await?.model_versions)
+    }
+
+    /// Unity Catalog searches by name only, and tells no tags of what it finds.
+    async fn catalog_versions_with_tag(&self, model: &str, key: &str, value: &str) -> Result<Vec<ModelVersion>> {
+        let filter = segment(&format!("name='{model}'"));
+        let mut found = Vec::new();
+        let mut token = String::new();
+        loop {
+            let route =
+                format!("model-versions/search?filter={filter}&max_results=1000&page_token={}", segment(&token));
+            let page = self.client.get::<Found>(&self.models(&route)).await?;
+            found.extend(page.model_versions);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            if page.next_page_token == token || found.len() > MAX_VERSIONS {
+                return Err(Error::internal(format!("the registry's list of versions of {model} does not end")));
+            }
+            token = page.next_page_token;
+        }
+        found.sort_by_key(|version| std::cmp::Reverse(version.version.parse::<u64>().unwrap_or(0)));
+        let mut tagged = Vec::new();
+        for version in found.iter().take(TAGS_LOOKED_AT) {
+            let version = self.version(model, &version.version).await?;
+            if version.tags.iter().any(|tag| tag.key == key && tag.value == value) {
+                tagged.push(version);
+            }
+        }
+        Ok(tagged)
     }
 
     /// Moves an alias.
     pub async fn set_alias(&self, model: &str, alias: &str, version: &str) -> Result<()> {
         let body = json!({"name": model, "alias": alias, "version": version});
-        self.0.post::<Value>("/api/2.0/mlflow/registered-models/alias", &body).await.map(drop)
+        self.client.post::<Value>(&self.models("registered-models/alias"), &body).await.map(drop)
     }
 
     /// Tags a version.
     pub async fn set_version_tag(&self, model: &str, version: &str, key: &str, value: &str) -> Result<()> {
         let body = json!({"name": model, "version": version, "key": key, "value": value});
-        self.0.post::<Value>("/api/2.0/mlflow/model-versions/set-tag", &body).await.map(drop)
+        self.client.post::<Value>(&self.models("model-versions/set-tag"), &body).await.map(drop)
     }
 
     /// Makes an experiment unless it exists; answers its id.
     pub async fn ensure_experiment(&self, name: &str) -> Result<String> {
         let by_name = format!("/api/2.0/mlflow/experiments/get-by-name?experiment_name={}", segment(name));
-        match self.0.get::<Value>(&by_name).await {
+        match self.client.get::<Value>(&by_name).await {
             Ok(found) => text_at(&found, "/experiment/experiment_id"),
             Err(error) if error.code() == ErrorCode::NotFound => {
-                let made = self.0.post::<Value>("/api/2.0/mlflow/experiments/create", &json!({"name": name})).await?;
+                let made =
+                    self.client.post::<Value>("/api/2.0/mlflow/experiments/create", &json!({"name": name})).await?;
                 text_at(&made, "/experiment_id")
             }
             Err(error) => Err(error),
@@ -197,14 +258,14 @@ impl RegistryClient {
     ) -> Result<String> {
         let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
         let body = json!({"experiment_id": experiment_id, "run_name": run_name, "start_time": start_ms, "tags": tags});
-        let made = self.0.post::<Value>("/api/2.0/mlflow/runs/create", &body).await?;
+        let made = self.client.post::<Value>("/api/2.0/mlflow/runs/create", &body).await?;
         text_at(&made, "/run/info/run_id")
     }
 
     /// Ends a run: `FINISHED` or `FAILED`.
     pub async fn end_run(&self, run_id: &str, status: &str, end_ms: i64) -> Result<()> {
         let body = json!({"run_id": run_id, "status": status, "end_time": end_ms});
-        self.0.post::<Value>("/api/2.0/mlflow/runs/update", &body).await.map(drop)
+        self.client.post::<Value>("/api/2.0/mlflow/runs/update", &body).await.map(drop)
     }
 
     /// Logs metrics of a run.
@@ -214,92 +275,15 @@ impl RegistryClient {
             .map(|(key, value)| json!({"key": key, "value": value, "timestamp": time_ms, "step": 0}))
             .collect();
         let body = json!({"run_id": run_id, "metrics": metrics});
-        self.0.post::<Value>("/api/2.0/mlflow/runs/log-batch", &body).await.map(drop)
-    }
-
-    /// Files of a version, with checksums where the server keeps them.
-    pub async fn files(&self, version: &ModelVersion) -> Result<Vec<ModelFile>> {
-        let path =
-            format!("/api/v1/registry/models/{}/versions/{}/files", segment(&version.name), segment(&version.version));
-        match self.0.get::<crate::List<ModelFile>>(&path).await {
-            Ok(list) => Ok(list.items),
-            Err(error) if error.code() == ErrorCode::NotFound => self.files_of_foreign(version).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn files_of_foreign(&self, version: &ModelVersion) -> Result<Vec<ModelFile>> {
-        let root = self.artifact_path(version).await?;
-        let mut folders = vec![root.clone()];
-        let mut files = Vec::new();
-        while let Some(folder) = folders.pop() {
-            let path = format!("/api/2.0/mlflow-artifacts/artifacts?path={}", segment(&folder));
-            for entry in self.0.get::<FileList>(&path).await?.files {
-                let full = format!("{folder}/{}", entry.path);
-                if entry.is_dir {
-                    folders.push(full);
-                } else {
-                    let path = full.strip_prefix(&format!("{root}/")).unwrap_or(&full).to_owned();
-                    files.push(ModelFile { path, size_bytes: entry.file_size.unwrap_or(0), sha256: None });
-                }
-            }
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(files)
-    }
-
-    /// The folder of a version's files as the artifact door names it.
-    async fn artifact_path(&self, version: &ModelVersion) -> Result<String> {
-        let path = format!(
-            "/api/2.0/mlflow/model-versions/get-download-uri?name={}&version={}",
-            segment(&version.name),
-            segment(&version.version)
-        );
-        let mut uri = text_at(&self.0.get::<Value>(&path).await?, "/artifact_uri")?;
-        if let Some(model_id) = uri.strip_prefix("models:/m-") {
-            let path = format!("/api/2.0/mlflow/logged-models/{}", segment(&format!("m-{model_id}")));
-            uri = text_at(&self.0.get::<Value>(&path).await?, "/model/info/artifact_uri")?;
-        }
-        uri.strip_prefix("mlflow-artifacts:/").map(|path| path.trim_matches('/').to_owned()).ok_or_else(|| {
-            Error::precondition(format!("model files at {uri} cannot be fetched: only mlflow-artifacts:/ is served"))
-        })
-    }
-
-    /// Downloads one file of a version as it comes.
-    pub async fn download(
-        &self,
-        version: &ModelVersion,
-        path: &str,
-    ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
-        let root = self.artifact_path(version).await?;
-        let encoded: Vec<String> = root.split('/').chain(path.split('/')).map(segment).collect();
-        let call = Call::new(Method::GET, format!("/api/2.0/mlflow-artifacts/artifacts/{}", encoded.join("/")));
-        Ok(self.0.expect(call).await?.into_stream())
-    }
-
-    /// Downloads one file whole, and checks it against the checksum that the registry keeps.
-    pub async fn download_checked(&self, version: &ModelVersion, file: &ModelFile, limit: usize) -> Result<Bytes> {
-        let mut stream = std::pin::pin!(self.download(version, &file.path).await?);
-        let mut whole = Vec::with_capacity(file.size_bytes.min(limit as u64) as usize);
-        while let Some(part) = stream.next().await {
-            whole.extend_from_slice(&part?);
-            if whole.len() > limit {
-                return Err(Error::exhausted(format!("{} is larger than {limit} bytes", file.path)));
-            }
-        }
-        let actual = hex::encode(Sha256::digest(&whole));
-        match &file.sha256 {
-            Some(expected) if *expected != actual => Err(Error::precondition(format!(
-                "{} of {} version {} is damaged: its SHA-256 is {actual}, the registry has {expected}",
-                file.path, version.name, version.version
-            ))),
-            _ => Ok(whole.into()),
-        }
+        self.client.post::<Value>("/api/2.0/mlflow/runs/log-batch", &body).await.map(drop)
     }
 
     /// Binds an alias to the promotion gate. `Ok(false)` when the server cannot: then only the deployment checks.
     pub async fn protect_alias(&self, alias: &ProtectedAlias) -> Result<bool> {
-        match self.0.put::<Value>("/api/v1/registry/protected-aliases", alias).await {
+        if self.is_foreign() {
+            return Ok(false);
+        }
+        match self.client.put::<Value>("/api/v1/registry/protected-aliases", alias).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidArgument) => Ok(false),
             Err(error) => Err(error),

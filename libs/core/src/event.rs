@@ -1,3 +1,5 @@
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -83,7 +85,7 @@ impl TraceContext {
 
     /// A new trace.
     pub fn new_root() -> Self {
-        let id = uuid::Uuid::new_v4().as_u128();
+        let id = (u128::from(random()) << 64) | u128::from(random());
         Self { trace_id: id.max(1), span_id: new_span_id(), is_sampled: true }
     }
 
@@ -117,7 +119,13 @@ impl TraceContext {
 }
 
 fn new_span_id() -> u64 {
-    (uuid::Uuid::new_v4().as_u128() as u64).max(1)
+    random().max(1)
+}
+
+/// Ids of traces need not be hard to guess, only different: the standard library's hasher, which begins anew at another
+/// random place each time, gives them without a call of the kernel.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]
@@ -131,6 +139,15 @@ mod tests {
         for bad in ["", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "01-x"] {
             assert_eq!(TraceContext::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn ids_differ() {
+        let ids: std::collections::HashSet<u128> = (0..10_000).map(|_| TraceContext::new_root().trace_id).collect();
+        assert_eq!(ids.len(), 10_000);
+        let root = TraceContext::new_root();
+        assert_eq!(root.child().trace_id, root.trace_id);
+        assert_ne!(root.child().span_id, root.span_id);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::migrate::{self, Migration};
 use crate::postgres::{self, Lease};
 use crate::row::Row;
-use crate::sqlite::SqliteEngine;
+use crate::sqlite::{self, SqliteEngine};
 use crate::statement::{Outcome, Statement};
 use crate::tx::Tx;
 use crate::value::Value;
@@ -48,7 +48,10 @@ pub struct Db {
 
 struct Inner {
     backend: Backend,
+    /// May hold a password: it is shown to nobody.
+    url: String,
     schema: String,
+    acquire_timeout: Duration,
     env: Env,
     outbox: Notify,
 }
@@ -81,8 +84,40 @@ impl Db {
             // The URL may hold a password: it is not repeated.
             return Err(Error::invalid("a database URL begins with sqlite:// or postgres://"));
         };
-        let inner = Inner { backend, schema: schema.to_owned(), env: options.env, outbox: Notify::new() };
+        let inner = Inner {
+            backend,
+            url: url.to_owned(),
+            schema: schema.to_owned(),
+            acquire_timeout: options.acquire_timeout,
+            env: options.env,
+            outbox: Notify::new(),
+        };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn name_beside(&self, suffix: &str) -> String {
+        format!("{}_{suffix}", self.inner.schema)
+    }
+
+    /// Connects to another part of the same database, which is created when missing: its name is that of this one, `_`
+    /// and `suffix`. Beside a throw-away database it is a new throw-away one each time.
+    pub async fn connect_beside(&self, suffix: &str, max_connections: u32) -> Result<Self> {
+        let inner = &self.inner;
+        let options = DbOptions { max_connections, acquire_timeout: inner.acquire_timeout, env: inner.env.clone() };
+        Self::connect(&inner.url, &self.name_beside(suffix), options).await
+    }
+
+    /// Removes what [`connect_beside`](Self::connect_beside) made, with all that is in it; fine when it is gone. Nothing
+    /// may be connected to it any more.
+    pub async fn drop_beside(&self, suffix: &str) -> Result<()> {
+        let name = self.name_beside(suffix);
+        match &self.inner.backend {
+            Backend::Sqlite(_) => match self.inner.url.strip_prefix("sqlite://") {
+                Some(folder) => sqlite::remove(Path::new(folder), &name).await,
+                None => Ok(()),
+            },
+            Backend::Postgres(pool) => postgres::drop_schema(pool, &name).await,
+        }
     }
 
     /// Which database this is.

@@ -53,6 +53,13 @@ async fn create_schema(pool: &PgPool, schema: &str) -> Result<()> {
     Ok(())
 }
 
+/// Removes a schema with all that is in it.
+pub(crate) async fn drop_schema(pool: &PgPool, schema: &str) -> Result<()> {
+    let mut lease = Lease::take(pool).await?;
+    lease.run(Statement::new(format!("drop schema if exists \"{schema}\" cascade"), Vec::new())?).await?;
+    Ok(())
+}
+
 /// A number for an advisory lock, which is shared by all schemas of one database.
 pub(crate) fn lock_key(what: &str, schema: &str) -> i64 {
     use sha2::Digest;

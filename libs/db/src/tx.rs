@@ -80,12 +80,14 @@ impl Tx {
                 return Err(Error::internal("the rows of a bulk statement differ in length, or are empty"));
             }
             let chunk_rows = BULK_ROWS.min(BULK_PARAMETERS / columns).max(1);
+            // SQLite finds the name of a parameter by going through all of them: without names, long statements are quick.
+            let are_numbered = !matches!(self.side, Side::Sqlite(_));
             let mut changed = 0;
             let mut rows = rows.into_iter().peekable();
             while rows.peek().is_some() {
                 let chunk: Vec<Vec<Value>> = rows.by_ref().take(chunk_rows).collect();
                 let is_full = chunk.len() == chunk_rows;
-                let sql = insert_sql(table_and_columns, suffix, chunk.len(), columns);
+                let sql = insert_sql(table_and_columns, suffix, (chunk.len(), columns), are_numbered);
                 let statement = Statement::new(sql, chunk.into_iter().flatten().collect())?;
                 // The last, shorter text is of a length that hardly comes twice.
                 let statement = if is_full { statement } else { statement.uncached() };
@@ -159,7 +161,7 @@ impl Tx {
     }
 }
 
-fn insert_sql(table_and_columns: &str, suffix: &str, rows: usize, columns: usize) -> String {
+fn insert_sql(table_and_columns: &str, suffix: &str, (rows, columns): (usize, usize), are_numbered: bool) -> String {
     let mut sql = format!("{table_and_columns} values ");
     for place in 0..rows * columns {
         let separator = match (place, place % columns) {
@@ -168,7 +170,7 @@ fn insert_sql(table_and_columns: &str, suffix: &str, rows: usize, columns: usize
             _ => ", ",
         };
         // Writing into a String does not fail.
-        let _ = write!(sql, "{separator}${}", place + 1);
+        let _ = if are_numbered { write!(sql, "{separator}${}", place + 1) } else { write!(sql, "{separator}?") };
     }
     sql.push_str(") ");
     sql.push_str(suffix);
@@ -204,8 +206,9 @@ mod tests {
     #[test]
     fn places_are_numbered_across_rows() {
         assert_eq!(
-            insert_sql("insert into t(a, b)", "on conflict do nothing", 2, 2),
+            insert_sql("insert into t(a, b)", "on conflict do nothing", (2, 2), true),
             "insert into t(a, b) values ($1, $2), ($3, $4) on conflict do nothing"
         );
+        assert_eq!(insert_sql("insert into t(a)", "", (2, 1), false), "insert into t(a) values (?), (?) ");
     }
 }

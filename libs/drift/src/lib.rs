@@ -32,7 +32,7 @@ pub use checks::{
     CheckSettings, ClockSettings, Finding, FindingKind, Quantity, QuietSettings, SensorChecks, SpikeSettings,
     StuckSettings, Suspicion,
 };
-pub use column::ColumnDrift;
+pub use column::{ColumnDrift, ColumnSketch, Comparison, Summary};
 pub use effect::{Alternative, Effect, EffectKind, TestResult};
 pub use estimation::{Cbpe, CbpeMetric, ClassColumn, Dle, DleMetric, Estimate};
 pub use ks::{KsMethod, KsTest, ks, ks_two_sample};

@@ -1,6 +1,10 @@
+mod moments;
 mod sort;
 
 use fishy_core::{Error, Result};
+
+pub(crate) use moments::Moments;
+pub(crate) use sort::{key, sort, value_of};
 
 /// The finite values of one column, ascending, ready for every numeric statistic: sorted once, used by all.
 ///
@@ -26,7 +30,7 @@ impl Sample {
                 "a sample needs at least one finite value, and none of the {given} given is"
             )));
         }
-        sort::sort(&mut values);
+        sort(&mut values);
         let missing = (given - values.len()) as u64;
         Ok(Self { sorted: values, missing })
     }
@@ -87,10 +91,19 @@ impl Sample {
 
 /// Quantile of an ascending, non-empty slice (type 7).
 pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
-    let below = place.floor() as usize;
-    let (a, b) = (sorted[below], sorted[(below + 1).min(sorted.len() - 1)]);
-    let t = place - place.floor();
+    let (below, t) = rank(sorted.len(), share);
+    between(sorted[below], sorted[(below + 1).min(sorted.len() - 1)], t)
+}
+
+/// Where a quantile (type 7) of so many values lies: how many values come before the one below it, and how far it is from
+/// there to the next.
+pub(crate) fn rank(count: usize, share: f64) -> (usize, f64) {
+    let place = share.clamp(0.0, 1.0) * (count - 1) as f64;
+    (place.floor() as usize, place - place.floor())
+}
+
+/// The value at a share of the way from one to another.
+pub(crate) fn between(a: f64, b: f64, t: f64) -> f64 {
     // From the nearer end, as NumPy does: the edges then agree to the last bit, and so do readings that lie on one.
     if t >= 0.5 { b - (b - a) * (1.0 - t) } else { a + (b - a) * t }
 }

@@ -2,7 +2,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
@@ -12,12 +12,19 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::failure::code_of_mlflow_error;
 
 /// The largest answer that is read into memory whole; streams are not bounded by it.
 const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
+/// Calls to somebody else's server that are under way at once; more wait for their turn.
+const FOREIGN_CALLS: usize = 8;
+/// The longest silence of somebody else's server in the middle of an answer.
+const FOREIGN_SILENCE: Duration = Duration::from_mins(1);
+/// MLflow's server closes a connection that was idle for a few seconds: one that it is about to close is not used again.
+const FOREIGN_IDLE: Duration = Duration::from_secs(1);
 
 /// The place of a service's router in this process; filled once all services are built, since they call each other.
 #[derive(Clone, Default)]
@@ -37,6 +44,8 @@ pub struct ServiceClient {
     target: Target,
     caller: Identity,
     timeout: Duration,
+    /// Sent with every call.
+    headers: HeaderMap,
 }
 
 #[derive(Clone)]
@@ -47,7 +56,9 @@ enum Target {
     Remote {
         base: String,
         http: reqwest::Client,
-        authorization: Option<String>,
+        authorization: Option<HeaderValue>,
+        /// Calls that may be under way at once, where that is bounded.
+        turns: Option<Arc<Semaphore>>,
     },
 }
 
@@ -128,36 +139,71 @@ impl ServiceClient {
     /// A client of the service in `slot`, calling as the service `caller`.
     pub fn local(service: &'static str, slot: &ServiceSlot, caller: &str) -> Self {
         let target = Target::Local(slot.clone());
-        Self { service, target, caller: Identity::service(caller), timeout: Duration::from_mins(1) }
+        Self {
+            service,
+            target,
+            caller: Identity::service(caller),
+            timeout: Duration::from_mins(1),
+            headers: HeaderMap::new(),
+        }
     }
 
     /// A client of the service in `slot` that asks for somebody else, for a door that is not HTTP: with that one's rights.
     pub fn local_as(service: &'static str, slot: &ServiceSlot, caller: Identity) -> Self {
         let target = Target::Local(slot.clone());
-        Self { service, target, caller, timeout: Duration::from_mins(1) }
+        Self { service, target, caller, timeout: Duration::from_mins(1), headers: HeaderMap::new() }
     }
 
     /// A client of a service that is not needed here: each call says where its URL belongs.
     pub fn nowhere(service: &'static str, caller: &str) -> Self {
         let (target, caller) = (Target::Nowhere, Identity::service(caller));
-        Self { service, target, caller, timeout: Duration::from_mins(1) }
+        Self { service, target, caller, timeout: Duration::from_mins(1), headers: HeaderMap::new() }
     }
 
     /// A client of the service at a URL. `authorization` is sent as it is.
-    pub fn remote(service: &'static str, base: &str, caller: &str, authorization: Option<String>) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .build()
-            .map_err(|error| Error::internal("cannot build an HTTP client").with_source(error))?;
+    pub fn remote(service: &'static str, base: &str, caller: &str, authorization: Option<&str>) -> Result<Self> {
+        let authorization = authorization.map(secret_header).transpose()?;
+        let http = built(reqwest::Client::builder().connect_timeout(Duration::from_secs(5)))?;
         let base = base.trim_end_matches('/').to_owned();
-        let target = Target::Remote { base, http, authorization };
-        Ok(Self { service, target, caller: Identity::service(caller), timeout: Duration::from_mins(1) })
+        let target = Target::Remote { base, http, authorization, turns: None };
+        Ok(Self {
+            service,
+            target,
+            caller: Identity::service(caller),
+            timeout: Duration::from_mins(1),
+            headers: HeaderMap::new(),
+        })
+    }
+
+    /// A client of somebody else's server. It is sent `token`, where there is one, as a bearer token, and never what our
+    /// services show each other; it is not followed to other servers, and only so many calls are under way at once.
+    pub fn foreign(service: &'static str, base: &str, token: Option<&str>) -> Result<Self> {
+        let authorization = token.map(|token| secret_header(&format!("Bearer {token}"))).transpose()?;
+        let http = built(
+            reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(10))
+                .read_timeout(FOREIGN_SILENCE)
+                .pool_idle_timeout(FOREIGN_IDLE),
+        )?;
+        let base = base.trim_end_matches('/').to_owned();
+        let turns = Some(Arc::new(Semaphore::new(FOREIGN_CALLS)));
+        let target = Target::Remote { base, http, authorization, turns };
+        let caller = Identity::service("foreign");
+        Ok(Self { service, target, caller, timeout: Duration::from_mins(1), headers: HeaderMap::new() })
     }
 
     /// The same for calls that may take longer, or less long, than a minute until their answer begins.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same with a header in every call.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
         self
     }
 
@@ -180,6 +226,7 @@ impl ServiceClient {
     }
 
     async fn dispatch(&self, mut call: Call) -> Result<Reply> {
+        call.headers.extend(self.headers.clone());
         if let Some(value) = TraceContext::current().and_then(|t| HeaderValue::from_str(&t.traceparent()).ok()) {
             call.headers.insert(HeaderName::from_static("traceparent"), value);
         }
@@ -201,11 +248,15 @@ impl ServiceClient {
                 "{0} does not run in this process: set services.{0} to its URL",
                 self.service
             ))),
-            Target::Remote { base, http, authorization } => {
+            Target::Remote { base, http, authorization, turns } => {
+                let _turn = match turns {
+                    Some(turns) => turns.acquire().await.ok(),
+                    None => None,
+                };
                 let mut request = http
                     .request(call.method, format!("{base}{}", call.path))
                     .headers(call.headers)
-                    .body(reqwest::Body::wrap_stream(call.body.into_data_stream()));
+                    .body(body_to_send(call.body).await?);
                 if let Some(authorization) = authorization {
                     request = request.header(AUTHORIZATION, authorization);
                 }
@@ -256,6 +307,29 @@ impl ServiceClient {
     }
 }
 
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    builder.build().map_err(|error| Error::internal("cannot build an HTTP client").with_source(error))
+}
+
+/// A header that no log shows.
+fn secret_header(text: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Error::invalid("the token of a server has characters that no header can have"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A body of known size is sent with its size: MLflow's own server takes a JSON body without one for an empty one.
+async fn body_to_send(body: Body) -> Result<reqwest::Body> {
+    if body.size_hint().exact().is_none() {
+        return Ok(reqwest::Body::wrap_stream(body.into_data_stream()));
+    }
+    let whole = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .map_err(|error| Error::internal("cannot read a request").with_source(error))?;
+    Ok(reqwest::Body::from(whole))
+}
+
 /// The error that another service told, in problem+json, MLflow's or the inference protocol's form.
 fn error_of(service: &str, status: u16, body: &[u8]) -> Error {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -271,6 +345,7 @@ fn error_of(service: &str, status: u16, body: &[u8]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::routing::any;
 
     #[tokio::test]
     async fn a_service_that_runs_nowhere_says_where_its_url_belongs() {
@@ -279,5 +354,34 @@ mod tests {
             error.unwrap_err().message(),
             "monitoring does not run in this process: set services.monitoring to its URL"
         );
+    }
+
+    /// A server that answers with what it was sent: its headers, one a line.
+    async fn echo() -> String {
+        let seen = |headers: HeaderMap| async move {
+            let lines = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?")));
+            serde_json::json!(lines.collect::<Vec<_>>()).to_string()
+        };
+        let moved = || async { (StatusCode::FOUND, [("location", "http://127.0.0.1:9/elsewhere")]) };
+        let router = Router::new().route("/seen", any(seen)).route("/moved", any(moved));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_foreign_server_is_sent_its_own_token_and_the_size_of_each_body() {
+        let url = echo().await;
+        let client = ServiceClient::foreign("registry", &url, Some("theirs")).unwrap();
+        let seen: Vec<String> = client.post("/seen", &serde_json::json!({"a": 1})).await.unwrap();
+        assert!(seen.contains(&"authorization: Bearer theirs".to_owned()), "{seen:?}");
+        assert!(seen.contains(&"content-length: 7".to_owned()), "{seen:?}");
+        let nobody = ServiceClient::foreign("registry", &url, None).unwrap();
+        let seen: Vec<String> = nobody.get("/seen").await.unwrap();
+        assert!(!seen.iter().any(|line| line.starts_with("authorization")), "{seen:?}");
+        let moved = client.get::<Value>("/moved").await.unwrap_err();
+        assert!(moved.message().contains("302"), "{moved}");
+        assert!(ServiceClient::foreign("registry", &url, Some("two\nlines")).is_err());
     }
 }

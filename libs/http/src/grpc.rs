@@ -58,7 +58,7 @@ impl Permit {
     pub(crate) fn check(&self, name: &str) -> Result<()> {
         let resource =
             Resource { service: self.service.to_owned(), kind: self.route.to_string(), name: name.to_owned() };
-        crate::routes::may(&self.authorizer, &self.identity, self.action, &resource)
+        crate::routes::may(&self.authorizer, &self.identity, self.action, &resource, None)
     }
 }
 

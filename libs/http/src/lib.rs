@@ -10,5 +10,5 @@ mod serve;
 pub use client::{Call, Reply, ServiceClient, ServiceSlot};
 pub use extract::{Caller, Json, Query};
 pub use failure::{ErrorForm, Failure};
-pub use routes::{Guard, Routes};
+pub use routes::{Guard, Listed, Routes, Tenant, TenantOf};
 pub use serve::{Accepting, Readiness, health_routes, serve};

@@ -1,18 +1,18 @@
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, RawPathParams, Request, State};
 use axum::handler::Handler;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fishy_authz::{Authenticator, Authorizer, Identity, Resource};
 use fishy_core::{Error, TraceContext};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::Status;
 
 use crate::grpc::{self, Permit};
@@ -31,9 +31,29 @@ pub struct Guard {
     pub request_timeout: Duration,
 }
 
+/// The tenant whose things a request is about: handlers find it among the extensions of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant(pub String);
+
+/// Tells which tenant's things a request is about, by its headers and by who asks; `None` where there are no tenants.
+pub type TenantOf = Arc<dyn Fn(&HeaderMap, &Identity) -> fishy_core::Result<Option<Tenant>> + Send + Sync>;
+
+/// What is known about a route without asking it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// The method, `GET`.
+    pub method: &'static str,
+    /// The path with its places, `/api/v1/things/{id}`.
+    pub path: String,
+    /// What Cedar decides on.
+    pub action: &'static str,
+}
+
 /// Routes of one service that speak one protocol. There is no way to add a route without an action.
 pub struct Routes<S> {
     router: Router<S>,
+    table: Vec<Listed>,
+    tenant_of: Option<TenantOf>,
     service: &'static str,
     form: ErrorForm,
     guard: Guard,
@@ -53,6 +73,27 @@ struct Door {
     guard: Guard,
     timeout: Option<Duration>,
     by_message: bool,
+    tenant_of: Option<TenantOf>,
+    meters: Arc<Meters>,
+}
+
+/// The handles of a route's metrics: finding them by their labels would cost more than counting does.
+#[derive(Default)]
+struct Meters(RwLock<Vec<Meter>>);
+
+/// Those of one method and status.
+struct Meter {
+    method: Method,
+    status: u16,
+    duration: metrics::Histogram,
+    requests: metrics::Counter,
+}
+
+impl Meter {
+    fn count(&self, took: Duration) {
+        self.duration.record(took);
+        self.requests.increment(1);
+    }
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
@@ -61,6 +102,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         let timeout = Some(guard.request_timeout);
         Self {
             router: Router::new(),
+            table: Vec::new(),
+            tenant_of: None,
             service,
             form,
             guard: guard.clone(),
@@ -68,6 +111,14 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             by_message: false,
             max_body_bytes: Some(guard.max_body_bytes),
         }
+    }
+
+    /// For things of one tenant each: Cedar is told whose things a request is about (`context.tenant`), and so is the
+    /// handler, by the extension [`Tenant`].
+    #[must_use]
+    pub fn of_tenants(mut self, tenant_of: TenantOf) -> Self {
+        self.tenant_of = Some(tenant_of);
+        self
     }
 
     /// For work that takes as long as its data: no bound on its time here.
@@ -91,7 +142,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     #[must_use]
     pub fn call<H: Handler<T, S>, T: 'static>(mut self, path: &str, action: &'static str, handler: H) -> Self {
         self.by_message = true;
-        let mut routes = self.route(MethodFilter::POST, path, action, handler);
+        let mut routes = self.route(("POST", MethodFilter::POST), path, action, handler);
         routes.by_message = false;
         routes
     }
@@ -99,40 +150,41 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Adds a GET route.
     #[must_use]
     pub fn get<H: Handler<T, S>, T: 'static>(self, path: &str, action: &'static str, handler: H) -> Self {
-        self.route(MethodFilter::GET, path, action, handler)
+        self.route(("GET", MethodFilter::GET), path, action, handler)
     }
 
     /// Adds a POST route.
     #[must_use]
     pub fn post<H: Handler<T, S>, T: 'static>(self, path: &str, action: &'static str, handler: H) -> Self {
-        self.route(MethodFilter::POST, path, action, handler)
+        self.route(("POST", MethodFilter::POST), path, action, handler)
     }
 
     /// Adds a PUT route.
     #[must_use]
     pub fn put<H: Handler<T, S>, T: 'static>(self, path: &str, action: &'static str, handler: H) -> Self {
-        self.route(MethodFilter::PUT, path, action, handler)
+        self.route(("PUT", MethodFilter::PUT), path, action, handler)
     }
 
     /// Adds a PATCH route.
     #[must_use]
     pub fn patch<H: Handler<T, S>, T: 'static>(self, path: &str, action: &'static str, handler: H) -> Self {
-        self.route(MethodFilter::PATCH, path, action, handler)
+        self.route(("PATCH", MethodFilter::PATCH), path, action, handler)
     }
 
     /// Adds a DELETE route.
     #[must_use]
     pub fn delete<H: Handler<T, S>, T: 'static>(self, path: &str, action: &'static str, handler: H) -> Self {
-        self.route(MethodFilter::DELETE, path, action, handler)
+        self.route(("DELETE", MethodFilter::DELETE), path, action, handler)
     }
 
     fn route<H: Handler<T, S>, T: 'static>(
         mut self,
-        method: MethodFilter,
+        (method, filter): (&'static str, MethodFilter),
         path: &str,
         action: &'static str,
         handler: H,
     ) -> Self {
+        self.table.push(Listed { method, path: path.to_owned(), action });
         let door = Door {
             service: self.service,
             action,
@@ -141,14 +193,21 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             guard: self.guard.clone(),
             timeout: self.timeout,
             by_message: self.by_message,
+            tenant_of: self.tenant_of.clone(),
+            meters: Arc::default(),
         };
         let limit = match self.max_body_bytes {
             Some(bytes) => DefaultBodyLimit::max(bytes),
             None => DefaultBodyLimit::disable(),
         };
-        let method_router: MethodRouter<S> = on(method, handler).layer(limit).layer(from_fn_with_state(door, pass));
+        let method_router: MethodRouter<S> = on(filter, handler).layer(limit).layer(from_fn_with_state(door, pass));
         self.router = self.router.route(path, method_router);
         self
+    }
+
+    /// All routes so far: for tests that must not miss one.
+    pub fn table(&self) -> &[Listed] {
+        &self.table
     }
 
     /// The finished router.
@@ -180,15 +239,33 @@ async fn pass(State(door): State<Door>, params: RawPathParams, request: Request,
     if let Ok(value) = HeaderValue::from_str(&trace.traceparent()) {
         response.headers_mut().insert(TRACEPARENT, value);
     }
-    let labels = [
-        ("service", door.service.to_owned()),
-        ("route", door.route.to_string()),
-        ("method", method.as_str().to_owned()),
-        ("status", status.to_string()),
-    ];
-    metrics::histogram!("fishy_http_request_duration_seconds", &labels[..3]).record(started.elapsed());
-    metrics::counter!("fishy_http_requests_total", &labels).increment(1);
+    door.count(&method, status, started.elapsed());
     response
+}
+
+impl Door {
+    fn count(&self, method: &Method, status: u16, took: Duration) {
+        let known = self.meters.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = known.iter().find(|meter| meter.status == status && meter.method == *method) {
+            return meter.count(took);
+        }
+        drop(known);
+        let labels = [
+            ("service", self.service.to_owned()),
+            ("route", self.route.to_string()),
+            ("method", method.as_str().to_owned()),
+            ("status", status.to_string()),
+        ];
+        let meter = Meter {
+            method: method.clone(),
+            status,
+            duration: metrics::histogram!("fishy_http_request_duration_seconds", &labels[..3]),
+            requests: metrics::counter!("fishy_http_requests_total", &labels),
+        };
+        meter.count(took);
+        // Two requests that come first at the same time both add one, of the same handles.
+        self.meters.0.write().unwrap_or_else(PoisonError::into_inner).push(meter);
+    }
 }
 
 async fn answer(door: &Door, name: String, mut request: Request, next: Next) -> Response {
@@ -206,10 +283,17 @@ async fn answer(door: &Door, name: String, mut request: Request, next: Next) -> 
     };
     if !door.by_message {
         let resource = Resource { service: door.service.to_owned(), kind: door.route.to_string(), name };
-        return match may(&door.guard.authorizer, identity, door.action, &resource) {
-            Ok(()) => within_time(door, request, next).await,
-            Err(denied) => Failure::from(denied).into_response(),
+        let tenant = match door.tenant_of.as_ref().map(|tenant_of| tenant_of(request.headers(), identity)).transpose() {
+            Ok(tenant) => tenant.flatten(),
+            Err(error) => return Failure::from(error).into_response(),
         };
+        if let Err(denied) = may(&door.guard.authorizer, identity, door.action, &resource, tenant.as_ref()) {
+            return Failure::from(denied).into_response();
+        }
+        if let Some(tenant) = tenant {
+            request.extensions_mut().insert(tenant);
+        }
+        return within_time(door, request, next).await;
     }
     let permit = Permit {
         authorizer: door.guard.authorizer.clone(),
@@ -236,9 +320,15 @@ pub(crate) fn may(
     identity: &Identity,
     action: &'static str,
     resource: &Resource,
+    tenant: Option<&Tenant>,
 ) -> fishy_core::Result<()> {
-    if authorizer.allow(identity, action, resource, Value::Null).allowed {
+    let context = tenant.map_or(Value::Null, |Tenant(tenant)| json!({ "tenant": tenant }));
+    if authorizer.allow(identity, action, resource, context).allowed {
         return Ok(());
+    }
+    if let Some(Tenant(tenant)) = tenant {
+        let (id, kind) = (&identity.id, &resource.kind);
+        return Err(Error::denied(format!("{id} may not do {action} on {kind} {:?} of {tenant}", resource.name)));
     }
     Err(Error::denied(format!("{} may not do {action} on {} {:?}", identity.id, resource.kind, resource.name)))
 }

@@ -1,4 +1,4 @@
-use crate::{Tensor, TensorSpec, golden, tensor::element_count};
+use crate::{PythonInterface, Tensor, TensorSpec, golden, tensor::element_count};
 use fishy_core::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -21,6 +21,10 @@ pub struct ModelOptions {
     pub intra_threads: usize,
     /// How much the engine rewrites the graph when it loads it.
     pub optimization: Optimization,
+    /// The deployment, for logs and metrics.
+    pub name: String,
+    /// What a Python model takes; `None` for files that say so themselves.
+    pub python: Option<PythonInterface>,
     /// Inputs to warm up with, best the example that came with the model; without them, zeros of one row.
     pub warm_up_inputs: Option<Vec<Tensor>>,
 }
@@ -33,6 +37,8 @@ impl Default for ModelOptions {
             warm_up_runs: 20,
             intra_threads: 1,
             optimization: Optimization::default(),
+            name: String::new(),
+            python: None,
             warm_up_inputs: None,
         }
     }
@@ -51,6 +57,21 @@ pub enum Optimization {
     /// Layouts of memory changed as well.
     #[default]
     All,
+}
+
+/// How MLflow's scoring protocol tells an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerForm {
+    /// Rows for rows, arrays by name for arrays.
+    #[default]
+    AsAsked,
+    /// The one output as a plain array.
+    Array,
+    /// One record a row.
+    Records,
+    /// Arrays by name.
+    Arrays,
 }
 
 /// Turns a model file into something that can run.
@@ -89,6 +110,16 @@ pub trait Model: Send + Sync {
     /// `None` for a tensor, and before the first run.
     fn map_keys(&self, _output: usize) -> Option<&[String]> {
         None
+    }
+
+    /// How MLflow's scoring protocol tells its answers.
+    fn answer_form(&self) -> AnswerForm {
+        AnswerForm::AsAsked
+    }
+
+    /// What runs it, as the Open Inference Protocol names it.
+    fn platform(&self) -> &'static str {
+        "onnxruntime_onnx"
     }
 
     /// How many calls run at the same time; more have to wait.

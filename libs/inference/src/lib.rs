@@ -6,13 +6,15 @@ mod engine;
 mod golden;
 mod onnx;
 mod pool;
+mod python;
 mod rows;
 mod tensor;
 mod validate;
 
 pub use batching::{Batcher, BatcherOptions, Ran};
-pub use engine::{Engine, Model, ModelOptions, Optimization};
+pub use engine::{AnswerForm, Engine, Model, ModelOptions, Optimization};
 pub use half::{bf16, f16};
 pub use onnx::OnnxRuntime;
+pub use python::{PythonEngine, PythonForm, PythonInterface, PythonSettings};
 pub use tensor::{Datatype, Tensor, TensorData, TensorSpec};
 pub use validate::check_inputs;

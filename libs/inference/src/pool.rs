@@ -3,8 +3,14 @@ use std::time::Duration;
 
 /// Items that are lent to one caller at a time; the last one given back is lent first, as its memory is warm.
 pub(crate) struct Pool<T> {
-    idle: Mutex<Vec<T>>,
+    idle: Mutex<Idle<T>>,
     returned: Condvar,
+}
+
+struct Idle<T> {
+    items: Vec<T>,
+    /// How many callers wait for one: where none does, waking one up would be a call of the kernel for nothing.
+    waiting: usize,
 }
 
 /// Gives the item back when it goes, also when the borrower panicked.
@@ -16,30 +22,37 @@ struct Lease<'a, T> {
 impl<T> Drop for Lease<'_, T> {
     fn drop(&mut self) {
         if let Some(item) = self.item.take() {
-            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(item);
-            self.pool.returned.notify_one();
+            let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.items.push(item);
+            if idle.waiting > 0 {
+                self.pool.returned.notify_one();
+            }
         }
     }
 }
 
 impl<T> Pool<T> {
     pub(crate) fn new(items: Vec<T>) -> Self {
-        Self { idle: Mutex::new(items), returned: Condvar::new() }
+        Self { idle: Mutex::new(Idle { items, waiting: 0 }), returned: Condvar::new() }
     }
 
     /// All items, while nobody borrows any.
     pub(crate) fn all_mut(&mut self) -> &mut Vec<T> {
-        self.idle.get_mut().unwrap_or_else(PoisonError::into_inner)
+        &mut self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).items
     }
 
     /// Runs `work` with an item that nobody else has; `None` when none came free within `wait`.
     pub(crate) fn with<R>(&self, wait: Duration, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut idle, _) = self
-            .returned
-            .wait_timeout_while(idle, wait, |idle| idle.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        let item = idle.pop();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.items.is_empty() {
+            idle.waiting += 1;
+            (idle, _) = self
+                .returned
+                .wait_timeout_while(idle, wait, |idle| idle.items.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            idle.waiting -= 1;
+        }
+        let item = idle.items.pop();
         drop(idle);
         let mut lease = Lease { pool: self, item };
         lease.item.as_mut().map(work)

@@ -69,6 +69,14 @@ pub fn render_metrics() -> String {
         .unwrap_or_default()
 }
 
+/// Takes what histograms have recorded into their buckets. To be called every few seconds: until then each value takes
+/// memory of its own, also where nobody asks for the metrics.
+pub fn tidy_metrics() {
+    if let Some(handle) = METRICS.get() {
+        handle.run_upkeep();
+    }
+}
+
 fn describe() {
     metrics::describe_counter!("fishy_http_requests_total", "HTTP requests by service, route, method and status");
     metrics::describe_histogram!("fishy_http_request_duration_seconds", "Time to answer an HTTP request");

@@ -5,7 +5,8 @@ run and model with the MLflow client, and says in ``FISHY_OUTPUT`` which model i
 
 Environment (set by the pipeline): ``FISHY_TRAIN_DATA`` Parquet with id, time_ms, arrived_ms, the features, target;
 ``FISHY_AS_OF_MS``; ``FISHY_OUTPUT``; ``MLFLOW_TRACKING_URI``; ``MLFLOW_EXPERIMENT_NAME``; ``FISHY_RUN_ID``;
-``FISHY_PARAM_SEED``, ``FISHY_PARAM_LEARNER``.
+``FISHY_PARAM_SEED``, ``FISHY_PARAM_LEARNER``; ``FISHY_REGISTER_AS`` where the registry takes a version only from the
+program that has its files, as Unity Catalog does: then the model is registered under that name.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def log(
         inputs=Schema([ColSpec(DataType.float, name) for name in inputs.columns]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1), "prediction")]),
     )
+    register_as = os.environ.get("FISHY_REGISTER_AS")
     with mlflow.start_run(run_name=os.environ.get("FISHY_RUN_ID"), log_system_metrics=False) as run:
         mlflow.log_params(params)
         mlflow.log_metrics(metrics)
@@ -109,8 +111,11 @@ def log(
             signature=signature,
             input_example=example,
             pip_requirements=["onnx", "onnxruntime", "numpy"],
+            registered_model_name=register_as,
         )
+        registered = {"model_version": str(model.registered_model_version)} if register_as else {}
         return {
+            **registered,
             "model_uri": model.model_uri,
             "model_id": model.model_id,
             "run_id": run.info.run_id,

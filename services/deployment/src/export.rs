@@ -1,10 +1,13 @@
-//! Where prediction records go from the spool: onto the prediction stream, and into hourly Parquet.
+//! Where prediction records go from the spool: onto the prediction stream, into hourly Parquet, and to sinks of CloudEvents.
 
 mod parquet;
+mod sink;
 mod stream;
 
 pub(crate) use parquet::ParquetExport;
-pub(crate) use stream::{Publish, StreamExport};
+pub(crate) use sink::SinkExport;
+pub use stream::Publish;
+pub(crate) use stream::StreamExport;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -6,8 +6,10 @@ mod explain;
 mod extract;
 mod graphs;
 pub(crate) mod infer;
+mod program;
 mod repository;
 mod scoring;
+mod sinks;
 mod tensors;
 pub(crate) mod v2;
 
@@ -23,7 +25,9 @@ use crate::service::Service;
 pub(crate) fn router(service: Arc<Service>, guard: &Guard) -> Router {
     deployments::routes(guard)
         .merge(graphs::routes(guard))
+        .merge(sinks::routes(guard))
         .merge(v2::routes(guard))
         .merge(scoring::routes(guard))
+        .merge(program::routes(guard))
         .with_state(service)
 }

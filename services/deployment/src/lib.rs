@@ -5,11 +5,14 @@ mod events;
 mod export;
 mod grpc;
 mod http;
+mod prediction_log;
 mod queue;
 mod service;
 mod spool;
 mod store;
 
+pub use export::Publish;
+pub use prediction_log::PredictionLog;
 pub use store::MIGRATIONS;
 
 use std::path::Path;
@@ -33,9 +36,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use export::{Health, ParquetExport, Publish, StreamExport};
-use service::{Memory, ModelCache, Service, blocking};
-use spool::{Spool, SpoolOptions};
+use service::{Loader, Memory, ModelCache, Service};
 use store::Store;
 
 /// What the service needs.
@@ -69,8 +70,7 @@ pub struct Running {
     /// What it speaks.
     pub router: axum::Router,
     service: Arc<Service>,
-    parquet: Arc<ParquetExport>,
-    healths: [Arc<Health>; 2],
+    log: PredictionLog,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -78,21 +78,34 @@ pub struct Running {
 pub async fn start(deps: Deps) -> Result<Running> {
     let Deps { env, config, db, bus, guard, registry, governance, monitoring, blob, engine, stop } = deps;
     describe_metrics();
+    let home = Path::new(&config.storage.data_dir).join("deployment");
+    let stream = bus.stream(PREDICTION_STREAM).await?;
+    let publish: Publish = Arc::new(move |batch| {
+        let stream = stream.clone();
+        async move { stream.publish(batch).await }.boxed()
+    });
+    let mut log = PredictionLog::open(&home, &config, &env, blob, publish).await?;
     let mut settings = config.deployment;
     let queues = std::mem::take(&mut settings.queues);
-    let home = Path::new(&config.storage.data_dir).join("deployment");
-    let options = SpoolOptions { max_bytes: settings.spool_max_bytes, when_full: settings.spool_when_full };
-    let spool_dir = home.join("spool");
-    let spool = Arc::new(blocking(move || Spool::open(&spool_dir, options)).await?);
+    let background = TaskTracker::new();
+    let loader = Loader::open(
+        &home,
+        engine,
+        &config.inference,
+        &settings,
+        guard.authorizer.clone(),
+        background.clone(),
+        stop.clone(),
+    )?;
     let service = Arc::new(Service {
         cache: ModelCache::open(home.join("models"), env.clone())?,
         store: Store::new(db),
         registry,
         governance,
         monitoring,
-        engine,
-        sessions: config.inference.sessions,
-        spool: Arc::clone(&spool),
+        loader: Arc::new(loader),
+        spool: Arc::clone(&log.spool),
+        sinks: Arc::clone(&log.sinks),
         slots: ArcSwap::default(),
         slots_change: Mutex::default(),
         graphs: ArcSwap::default(),
@@ -103,39 +116,20 @@ pub async fn start(deps: Deps) -> Result<Running> {
         explaining: Semaphore::new(service::MAX_EXPLANATIONS),
         patience: guard.request_timeout,
         max_body_bytes: guard.max_body_bytes,
-        background: TaskTracker::new(),
+        background,
         only: settings.only.into_iter().collect(),
         is_settled: AtomicBool::new(false),
-        env: env.clone(),
+        env,
     });
     service.restore().await?;
     service.sync_graphs().await?;
     let moved = service::subscribe(&bus).await?;
-    let stream = bus.stream(PREDICTION_STREAM).await?;
-    let publish: Publish = Arc::new(move |batch| {
-        let stream = stream.clone();
-        async move { stream.publish(batch).await }.boxed()
-    });
-    let healths = [Arc::<Health>::default(), Arc::default()];
-    let export = StreamExport { spool: Arc::clone(&spool), publish, health: Arc::clone(&healths[0]) };
-    let parquet = Arc::new(ParquetExport {
-        spool: Arc::clone(&spool),
-        blob,
-        env,
-        flush: Duration::from_millis(settings.parquet_flush_ms.max(100)),
-        health: Arc::clone(&healths[1]),
-    });
     let router = http::router(Arc::clone(&service), &guard).merge(grpc::router(Arc::clone(&service), &guard)?);
     queue::serve(&bus, queues, &service.only, &router).await?;
     let poll = Duration::from_millis(settings.registry_poll_ms.max(50));
-    let (parquet_task, parquet_stop) = (Arc::clone(&parquet), stop.clone());
-    let tasks = vec![
-        tokio::spawn(service::follow(Arc::clone(&service), moved, poll, stop.clone())),
-        tokio::spawn(export.run(stop.clone())),
-        tokio::spawn(async move { parquet_task.run(parquet_stop).await }),
-        tokio::spawn(sync_each_second(spool, stop)),
-    ];
-    Ok(Running { router, service, parquet, healths, tasks })
+    log.run(&stop);
+    let tasks = vec![tokio::spawn(service::follow(Arc::clone(&service), moved, poll, stop))];
+    Ok(Running { router, service, log, tasks })
 }
 
 impl Running {
@@ -147,16 +141,15 @@ impl Running {
     /// What keeps the service from being ready, in words.
     pub async fn problems(&self) -> Vec<String> {
         let mut problems = self.service.problems();
-        problems.extend(self.service.spool.problem());
-        problems.extend(self.healths.iter().filter_map(|health| health.problem()));
+        problems.extend(self.log.problems());
         if let Err(error) = self.service.store.ping().await {
             problems.push(format!("database: {}", error.message()));
         }
         problems
     }
 
-    /// Ends the tasks and brings the last records to the disk and into Parquet; called after `stop` was cancelled and the
-    /// last request was answered.
+    /// Ends the tasks and brings the last records to the disk, into Parquet and to the sinks; called after `stop` was
+    /// cancelled and the last request was answered.
     pub async fn shutdown(self) {
         for task in self.tasks {
             if let Err(error) = task.await {
@@ -165,24 +158,7 @@ impl Running {
         }
         self.service.background.close();
         self.service.background.wait().await;
-        self.parquet.flush().await;
-        sync(&self.service.spool).await;
-    }
-}
-
-async fn sync_each_second(spool: Arc<Spool>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_secs(1)) => sync(&spool).await,
-        }
-    }
-}
-
-async fn sync(spool: &Arc<Spool>) {
-    let spool = Arc::clone(spool);
-    if let Err(error) = blocking(move || Ok(spool.sync()?)).await {
-        tracing::warn!(error = error.chain(), "the prediction spool cannot be synced to disk");
+        self.log.shutdown().await;
     }
 }
 
@@ -198,6 +174,10 @@ fn describe_metrics() {
     metrics::describe_gauge!("fishy_prediction_spool_bytes", "Size of the prediction spool on disk");
     metrics::describe_counter!("fishy_prediction_spool_damaged_total", "Damaged parts of the spool that were skipped");
     metrics::describe_counter!("fishy_prediction_parquet_rows_total", "Prediction records written as Parquet");
+    metrics::describe_counter!("fishy_prediction_sink_events_total", "Events that a sink of the prediction log took");
+    metrics::describe_counter!("fishy_prediction_sink_refused_total", "Events that were too large for a sink");
+    metrics::describe_counter!("fishy_prediction_sink_dropped_total", "Records dropped before a sink had passed them");
+    metrics::describe_gauge!("fishy_prediction_sink_waiting_records", "Records that a sink has not passed yet");
     metrics::describe_gauge!("fishy_deployment_revision", "The revision a deployment serves; 0 when it was deleted");
     metrics::describe_gauge!("fishy_deployment_has_problem", "Whether a deployment does not serve what it should");
     metrics::describe_counter!("fishy_deployment_canary_failed_total", "Times a canary was taken back by its rule");
@@ -206,5 +186,13 @@ fn describe_metrics() {
     metrics::describe_gauge!("fishy_deployment_memory_budget_bytes", "What they may cost; 0 for no bound");
     metrics::describe_counter!("fishy_deployment_loads_total", "Loads of a model that requests waited for, by outcome");
     metrics::describe_counter!("fishy_deployment_unloads_total", "Times a model was unloaded to save memory");
+    metrics::describe_gauge!(
+        "fishy_deployment_processes_up",
+        "Processes of a Python model or a program that can be asked"
+    );
+    metrics::describe_counter!(
+        "fishy_deployment_process_restarts_total",
+        "Processes of a Python model or a program that ended, hung or failed their checks, and were replaced"
+    );
     metrics::describe_counter!("fishy_deployment_refused_total", "Times a version was found unfit to be served");
 }

@@ -7,8 +7,10 @@ mod follow;
 mod graph;
 mod graph_run;
 mod live;
+mod loader;
 mod memory;
 mod predict;
+mod program;
 mod replay;
 mod repository;
 mod rollout;
@@ -20,8 +22,10 @@ pub(crate) use explain::{ExplainSettings, Explained, MAX_EXPLANATIONS};
 pub(crate) use follow::{follow, subscribe};
 pub(crate) use graph::Graph;
 pub(crate) use live::{Live, Slot};
+pub(crate) use loader::Loader;
 pub(crate) use memory::Memory;
 pub(crate) use predict::Answer;
+pub(crate) use program::ProgramRequest;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +36,6 @@ use fishy_audit::Outcome;
 use fishy_contracts::deployment::{Deployment, DeploymentSpec, Revision};
 use fishy_contracts::{GovernanceClient, MonitoringClient, RegistryClient};
 use fishy_core::{Env, Error, Result, TraceContext, check_name};
-use fishy_inference::Engine;
 use serde_json::json;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -40,6 +43,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::ModelUri;
 use crate::events;
+use crate::export::SinkExport;
 use crate::spool::Spool;
 use crate::store::{DeploymentRow, Store};
 
@@ -53,10 +57,10 @@ pub(crate) struct Service {
     pub(crate) registry: RegistryClient,
     pub(crate) governance: GovernanceClient,
     pub(crate) monitoring: MonitoringClient,
-    pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) sessions: usize,
+    pub(crate) loader: Arc<Loader>,
     pub(crate) cache: ModelCache,
     pub(crate) spool: Arc<Spool>,
+    pub(crate) sinks: Arc<[SinkExport]>,
     pub(crate) slots: ArcSwap<HashMap<String, Arc<Slot>>>,
     /// Held while the map of slots is replaced.
     pub(crate) slots_change: Mutex<()>,
@@ -73,7 +77,7 @@ pub(crate) struct Service {
     pub(crate) patience: Duration,
     /// The largest body, also after it was unpacked.
     pub(crate) max_body_bytes: usize,
-    /// What goes on after an answer: shadows, and canaries that are taken back.
+    /// What goes on after an answer: shadows, canaries that are taken back, and the processes of models and programs.
     pub(crate) background: TaskTracker,
     /// The deployments that this process serves; empty: all of them.
     pub(crate) only: HashSet<String>,

@@ -4,7 +4,7 @@
 //! - A record is in the kernel's hands when [`Spool::append`] returns: it survives `kill -9`. A background task calls
 //!   [`Spool::sync`] each second, so that a loss of power costs at most about that.
 //! - Positions are byte offsets that only grow. Segment files are named by the position of their first byte.
-//! - Each reader keeps a cursor on disk. Segments that all readers have passed are deleted, except the newest
+//! - Each reader (Parquet, the stream, each sink) keeps a cursor on disk. Segments that all readers have passed are deleted, except the newest
 //!   [`KEEP_BYTES`], out of which the ids for deduplication are rebuilt at start.
 
 mod cursor;
@@ -42,17 +42,33 @@ pub(crate) enum Reader {
     Parquet,
     /// The prediction stream.
     Stream,
+    /// A sink of CloudEvents, by its place among those that the spool was opened with.
+    Sink(usize),
 }
 
 impl Reader {
+    /// The readers that every spool has.
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 2] = [Self::Parquet, Self::Stream];
 
-    pub(crate) const fn name(self) -> &'static str {
+    const fn place(self) -> usize {
         match self {
-            Self::Parquet => "parquet",
-            Self::Stream => "stream",
+            Self::Parquet => 0,
+            Self::Stream => 1,
+            Self::Sink(place) => 2 + place,
         }
     }
+}
+
+/// How far a reader is behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lag {
+    /// Records before it: exact to the segment it stands in, about within that.
+    pub(crate) records: u64,
+    /// Bytes before it.
+    pub(crate) bytes: u64,
+    /// Records that were dropped before it had passed them, since the start.
+    pub(crate) dropped: u64,
 }
 
 /// What became of records.
@@ -90,6 +106,8 @@ pub(crate) struct Spool {
     inner: Mutex<Inner>,
     /// Told after every append; the stream's exporter waits for it.
     pub(crate) appended: Notify,
+    /// Its size on disk, as a metric.
+    size: metrics::Gauge,
     /// Held as long as the spool is: a second process on the same folder would destroy it.
     _lock: File,
 }
@@ -105,6 +123,17 @@ impl Segment {
     const fn end(&self) -> u64 {
         self.base + self.len
     }
+
+    /// How many of its records lie behind a position.
+    fn records_behind(&self, position: u64, path: &Path) -> u64 {
+        match position.saturating_sub(self.base) {
+            0 => self.records,
+            passed if passed >= self.len => 0,
+            // Rare: only the segment that a reader stands in.
+            passed => std::fs::read(path)
+                .map_or(self.records, |bytes| frame::scan(bytes.get(passed as usize..).unwrap_or_default()).records),
+        }
+    }
 }
 
 struct Inner {
@@ -114,9 +143,27 @@ struct Inner {
     is_dirty: bool,
     /// Segments that were closed and not synced since.
     unsynced: Vec<Arc<File>>,
-    cursors: [CursorFile; 2],
+    /// By [`Reader::place`].
+    readers: Vec<ReaderState>,
     recent: Recent,
     problem: Option<String>,
+}
+
+/// A reader as the spool knows it.
+struct ReaderState {
+    file: CursorFile,
+    dropped: u64,
+    /// Of a sink, which has a metric of its own.
+    counter: Option<metrics::Counter>,
+}
+
+impl ReaderState {
+    fn lose(&mut self, records: u64) {
+        self.dropped += records;
+        if let Some(counter) = &self.counter {
+            counter.increment(records);
+        }
+    }
 }
 
 impl Inner {
@@ -129,7 +176,7 @@ impl Inner {
     }
 
     fn slowest(&self) -> u64 {
-        self.cursors.iter().map(|file| file.cursor.position).min().unwrap_or(0)
+        self.readers.iter().map(|reader| reader.file.cursor.position).min().unwrap_or(0)
     }
 }
 
@@ -142,8 +189,9 @@ fn create_segment(dir: &Path, base: u64) -> std::io::Result<File> {
 }
 
 impl Spool {
-    /// Opens the spool of a folder: cuts a torn tail, reads the cursors, and remembers the newest ids.
-    pub(crate) fn open(dir: &Path, options: SpoolOptions) -> Result<Self> {
+    /// Opens the spool of a folder, which these sinks read too: cuts a torn tail, reads the cursors, and remembers the
+    /// newest ids. A sink that is new begins with the oldest record that is there.
+    pub(crate) fn open(dir: &Path, options: SpoolOptions, sinks: &[&str]) -> Result<Self> {
         let in_dir =
             |error: std::io::Error| Error::from(error).context(format_args!("prediction spool {}", dir.display()));
         std::fs::create_dir_all(dir).map_err(in_dir)?;
@@ -154,7 +202,7 @@ impl Spool {
                 dir.display()
             )));
         }
-        let inner = recovery::recover(dir).map_err(in_dir)?;
+        let inner = recovery::recover(dir, sinks).map_err(in_dir)?;
         let spool = Self {
             dir: dir.to_owned(),
             options,
@@ -162,6 +210,7 @@ impl Spool {
             keep_bytes: KEEP_BYTES.min(options.max_bytes / 2),
             inner: Mutex::new(inner),
             appended: Notify::new(),
+            size: metrics::gauge!("fishy_prediction_spool_bytes"),
             _lock: lock,
         };
         spool.trim(&mut spool.lock());
@@ -215,7 +264,7 @@ impl Spool {
             inner.recent.insert(key);
         }
         drop(inner);
-        metrics::gauge!("fishy_prediction_spool_bytes").increment(size as f64);
+        self.size.increment(size as f64);
         self.appended.notify_one();
         Ok(Appended::Recorded)
     }
@@ -229,6 +278,7 @@ impl Spool {
                     tracing::error!(problem = what, "prediction records are dropped");
                 }
                 count_dropped(records);
+                inner.readers.iter_mut().for_each(|reader| reader.lose(records));
                 Ok(Appended::Dropped)
             }
             SpoolFull::Refuse => {
@@ -266,7 +316,7 @@ impl Spool {
         {
             self.drop_oldest(inner);
         }
-        metrics::gauge!("fishy_prediction_spool_bytes").set(inner.total() as f64);
+        self.size.set(inner.total() as f64);
     }
 
     fn make_room(&self, inner: &mut Inner, size: u64) -> bool {
@@ -289,20 +339,17 @@ impl Spool {
 
     /// Deletes the oldest segment, and counts what a reader had not passed.
     fn drop_oldest(&self, inner: &mut Inner) {
-        let slowest = inner.slowest();
         let Some(oldest) = inner.segments.pop_front() else { return };
         let path = segment_path(&self.dir, oldest.base);
-        if slowest < oldest.end() {
-            let passed = slowest.saturating_sub(oldest.base);
-            let lost = match passed {
-                0 => oldest.records,
-                // Rare: only the segment that a reader stands in.
-                passed => std::fs::read(&path).map_or(oldest.records, |bytes| {
-                    frame::scan(bytes.get(passed as usize..).unwrap_or_default()).records
-                }),
-            };
-            count_dropped(lost);
-            tracing::error!(records = lost, "the prediction spool is full: the oldest records are dropped");
+        let mut most = 0;
+        for reader in &mut inner.readers {
+            let lost = oldest.records_behind(reader.file.cursor.position, &path);
+            reader.lose(lost);
+            most = most.max(lost);
+        }
+        if most > 0 {
+            count_dropped(most);
+            tracing::error!(records = most, "the prediction spool is full: the oldest records are dropped");
         }
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::warn!(%error, path = %path.display(), "cannot delete a spool segment");
@@ -365,13 +412,28 @@ impl Spool {
 
     /// Where a reader stands.
     pub(crate) fn cursor(&self, reader: Reader) -> Cursor {
-        self.lock().cursors[reader as usize].cursor
+        self.lock().readers.get(reader.place()).map(|state| state.file.cursor).unwrap_or_default()
+    }
+
+    /// How far a reader is behind, and what was dropped before it.
+    pub(crate) fn lag(&self, reader: Reader) -> Lag {
+        let inner = self.lock();
+        let Some(state) = inner.readers.get(reader.place()) else { return Lag::default() };
+        let position = state.file.cursor.position;
+        let mut lag = Lag { dropped: state.dropped, ..Lag::default() };
+        for segment in inner.segments.iter().filter(|segment| segment.end() > position) {
+            let bytes = segment.end() - position.max(segment.base);
+            lag.bytes += bytes;
+            lag.records += (segment.records * bytes).div_ceil(segment.len.max(1));
+        }
+        lag
     }
 
     /// Moves a reader's cursor, on disk first.
     pub(crate) fn set_cursor(&self, reader: Reader, cursor: Cursor) -> Result<()> {
         let mut inner = self.lock();
-        inner.cursors[reader as usize].write(cursor)?;
+        let state = inner.readers.get_mut(reader.place());
+        state.ok_or_else(|| Error::internal("a reader that the spool was not opened with"))?.file.write(cursor)?;
         self.trim(&mut inner);
         Ok(())
     }

@@ -144,6 +144,14 @@ impl Store {
         Ok(digests)
     }
 
+    /// The digest of a version's files when a deployment served it first.
+    pub(crate) async fn digest_of(&self, model: &str, version: &str) -> Result<Option<String>> {
+        let sql =
+            "select digest from revisions where model = $1 and version = $2 order by activated_ms, number limit 1";
+        let row = self.db.query_opt(sql, args![model, version]).await?;
+        row.map(|row| row.get("digest")).transpose()
+    }
+
     pub(crate) async fn graphs(&self) -> Result<Vec<GraphRow>> {
         let rows = self.db.query(&format!("{GRAPH} order by d.name"), args![]).await?;
         rows.iter().map(graph_of).collect()

@@ -9,14 +9,22 @@ mod doors;
 mod explain;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/foreign.rs"]
+mod foreign;
 #[path = "it/graph.rs"]
 mod graph;
 #[path = "it/grpc.rs"]
 mod grpc;
 #[path = "it/memory.rs"]
 mod memory;
+#[path = "it/prediction_log.rs"]
+mod prediction_log;
+#[path = "it/program.rs"]
+mod program;
 #[path = "it/protocol.rs"]
 mod protocol;
+#[path = "it/python.rs"]
+mod python;
 #[path = "it/queue.rs"]
 mod queue;
 #[path = "it/records.rs"]
@@ -31,6 +39,8 @@ mod rollout;
 mod scale;
 #[path = "it/scoring.rs"]
 mod scoring;
+#[path = "it/sinks.rs"]
+mod sinks;
 #[path = "it/traffic.rs"]
 mod traffic;
 #[path = "it/world.rs"]

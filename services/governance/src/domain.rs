@@ -1,7 +1,7 @@
 //! Pure rules: how a request for a promotion becomes a decision.
 
-use fishy_authz::{Gate, GateDecision, GateLimits, Identity, Kind, PromotionFacts};
-use fishy_contracts::governance::{PromotionRequest, PromotionStatus};
+use fishy_authz::{Gate, GateDecision, GateLimits, Identity, Kind, PromotionFacts, ReplayLimits};
+use fishy_contracts::governance::{PromotionRequest, PromotionStatus, ReplayRules};
 use fishy_core::{Error, Result};
 
 /// The policy that fires when nothing but the approval is missing.
@@ -35,7 +35,7 @@ pub fn check(request: &PromotionRequest) -> Result<()> {
             "rules.min_improvement is {share}: use a share from -1 to 1, 0.02 for 2 %"
         )));
     }
-    Ok(())
+    request.rules.replay.as_ref().map_or(Ok(()), ReplayRules::check)
 }
 
 /// A person asks in their own name: who names another author could approve their own model later. Our services ask in
@@ -66,10 +66,17 @@ pub fn decide(policies: &str, request: &PromotionRequest, approver: Option<&str>
         author: request.author.clone(),
         approver: approver.map(str::to_owned),
         approval_required: request.rules.needs_approval,
+        replay: request.replay.clone(),
     };
+    let basis_points = |share: f64| (share * 10_000.0).round() as i64;
     let limits = GateLimits {
-        min_improvement_bp: (request.rules.min_improvement * 10_000.0).round() as i64,
+        min_improvement_bp: basis_points(request.rules.min_improvement),
         min_labels: request.rules.min_labels,
+        replay: request.rules.replay.as_ref().map(|rules| ReplayLimits {
+            max_flips_bp: basis_points(rules.max_flips_share),
+            max_failed_bp: basis_points(rules.max_failed_share),
+            min_rows: rules.min_rows,
+        }),
     };
     let GateDecision { allowed, reasons, policies, errors } = Gate::decide(policies, &facts, limits)?;
     if !errors.is_empty() {
@@ -88,7 +95,7 @@ pub fn decide(policies: &str, request: &PromotionRequest, approver: Option<&str>
 mod tests {
     use super::*;
     use fishy_authz::DEFAULT_GATE_POLICIES;
-    use fishy_contracts::governance::GateRules;
+    use fishy_contracts::governance::{GateRules, ReplayFacts};
 
     fn request() -> PromotionRequest {
         PromotionRequest {
@@ -105,8 +112,9 @@ mod tests {
             is_held_out: true,
             open_data_faults: 0,
             signature_matches: true,
+            replay: None,
             facts: serde_json::Value::Null,
-            rules: GateRules { min_improvement: 0.02, min_labels: 48, needs_approval: false },
+            rules: GateRules { min_improvement: 0.02, min_labels: 48, ..GateRules::default() },
         }
     }
 
@@ -147,6 +155,24 @@ mod tests {
         assert_eq!(decided(&request, Some("user:ada")).status, PromotionStatus::Approved);
         request.challenger_error = 0.7;
         assert_eq!(decided(&request, None).status, PromotionStatus::Rejected, "no approval helps a worse model");
+    }
+
+    #[test]
+    fn too_many_flips_in_the_replay_reject() {
+        let mut request = request();
+        let rules = ReplayRules { max_flips_share: 0.05, ..ReplayRules::default() };
+        request.rules.replay = Some(rules.clone());
+        let missing = decided(&request, None);
+        assert!(missing.reasons[0].contains("was not replayed"), "{:?}", missing.reasons);
+        let replay = ReplayFacts { rows: 100, compared: 100, flips: 5, ..ReplayFacts::default() };
+        request.replay = Some(replay.clone());
+        assert_eq!(decided(&request, None).status, PromotionStatus::Approved);
+        request.replay = Some(ReplayFacts { flips: 6, ..replay });
+        let decision = decided(&request, None);
+        assert_eq!(decision.status, PromotionStatus::Rejected);
+        assert!(decision.reasons[0].contains("6 of 100 decisions flip"), "{:?}", decision.reasons);
+        request.rules.replay = Some(ReplayRules { max_flips_share: 5.0, ..rules });
+        assert!(check(&request).unwrap_err().message().contains("0.05 for 5 %"));
     }
 
     #[test]

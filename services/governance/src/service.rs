@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fishy_audit::{Checkpoint, Entry, MerkleLog, Outcome, Signer, Verifier, leaf_hash};
-use fishy_authz::{Authorizer, Bundle, DEFAULT_GATE_POLICIES, Identity, new_token};
+use fishy_authz::{Authorizer, Bundle, DEFAULT_GATE_POLICIES, Gate, Identity, new_token};
 use fishy_blob::Blob;
 use fishy_contracts::events;
 use fishy_contracts::governance::{
@@ -28,6 +28,8 @@ pub struct Governance {
     db: Db,
     blob: Blob,
     authorizer: Authorizer,
+    /// The policies of the promotion gate.
+    gate_policies: String,
     signer: Signer,
     origin: String,
     /// Entries since the last checkpoint.
@@ -49,6 +51,7 @@ impl Governance {
             db,
             blob,
             authorizer: guard.authorizer.clone(),
+            gate_policies: gate_policies(&config.governance.gate_policies)?,
             signer,
             origin: config.governance.origin.clone(),
             unsigned: AtomicU64::new(0),
@@ -91,7 +94,7 @@ impl Governance {
             return Ok(known);
         }
         domain::check_author(&request, caller)?;
-        let decision = domain::decide(DEFAULT_GATE_POLICIES, &request, None)?;
+        let decision = domain::decide(&self.gate_policies, &request, None)?;
         let now = self.env.now_ms();
         let is_decided = decision.status != PromotionStatus::WaitingForApproval;
         let promotion = Promotion {
@@ -125,7 +128,7 @@ impl Governance {
             return Err(Error::denied(format!("{approver} is the author of promotion {id} and may not decide it")));
         }
         if approval.is_approved {
-            let decision = domain::decide(DEFAULT_GATE_POLICIES, &promotion.request, Some(&approver))?;
+            let decision = domain::decide(&self.gate_policies, &promotion.request, Some(&approver))?;
             (promotion.status, promotion.reasons) = (decision.status, decision.reasons);
             if !approval.reason.is_empty() {
                 promotion.reasons.push(format!("approved by {approver}: {}", approval.reason));
@@ -515,4 +518,15 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     Ok(())
+}
+
+/// The gate's policies in a file, or the built-in ones.
+fn gate_policies(path: &str) -> Result<String> {
+    if path.is_empty() {
+        return Ok(DEFAULT_GATE_POLICIES.to_owned());
+    }
+    let in_file = |error: Error| error.context(format!("governance.gate_policies {path}"));
+    let policies = std::fs::read_to_string(path).map_err(|error| in_file(error.into()))?;
+    Gate::check(&policies).map_err(in_file)?;
+    Ok(policies)
 }

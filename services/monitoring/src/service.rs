@@ -161,6 +161,7 @@ impl Monitoring {
             store::retention::purge_waiting(&mut tx, received_before_ms, FORGET).await?;
             tx.commit().await?;
         }
+        is_more |= self.forget_old_alerts().await?;
         if is_more {
             self.wake.notify_one();
         }

@@ -25,6 +25,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "opinions", sql: include_str!("../migrations/005_opinions.sql") },
     Migration { version: 6, name: "neighbours", sql: include_str!("../migrations/006_neighbours.sql") },
     Migration { version: 7, name: "experts", sql: include_str!("../migrations/007_experts.sql") },
+    Migration { version: 8, name: "old_alerts", sql: include_str!("../migrations/008_old_alerts.sql") },
 ];
 
 /// Most ids in one statement.

@@ -11,9 +11,11 @@ mod service;
 mod steps;
 mod store;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fishy_authz::RunTokens;
+use fishy_config::Secret;
 use fishy_contracts::{DeploymentClient, GovernanceClient, MonitoringClient, RegistryClient};
 use fishy_core::Result;
 use fishy_inference::Engine;
@@ -51,8 +53,11 @@ pub struct Deps {
     pub engine: Arc<dyn Engine>,
     /// The registry as commands reach it: `MLFLOW_TRACKING_URI`.
     pub tracking_uri: String,
-    /// Makes what commands show the registry: `MLFLOW_TRACKING_TOKEN`; `None` where nobody has to say who they are.
+    /// Makes what commands show our registry: `MLFLOW_TRACKING_TOKEN`; `None` where nobody has to say who they are, and
+    /// where the registry is somebody else's, who must not see it.
     pub run_tokens: Option<RunTokens>,
+    /// What commands find in their environment besides: how they reach a foreign registry.
+    pub step_environment: BTreeMap<String, Secret>,
     /// Cancelled when the process shall end.
     pub stop: CancellationToken,
 }

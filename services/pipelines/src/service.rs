@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fishy_authz::RunTokens;
-use fishy_config::Config;
+use fishy_config::{Config, Secret};
 use fishy_contracts::events::TriggerFired;
 use fishy_contracts::pipelines::{PipelineSpec, Run, RunStatus, StartRun};
 use fishy_contracts::{DeploymentClient, GovernanceClient, List, MonitoringClient, RegistryClient};
@@ -40,6 +40,7 @@ pub struct Service {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) tracking_uri: String,
     pub(crate) run_tokens: Option<RunTokens>,
+    pub(crate) step_environment: BTreeMap<String, Secret>,
     pub(crate) stop: CancellationToken,
     /// This process, among those that share the database.
     pub(crate) owner: String,
@@ -77,6 +78,7 @@ impl Service {
             engine: deps.engine,
             tracking_uri: deps.tracking_uri,
             run_tokens: deps.run_tokens,
+            step_environment: deps.step_environment,
             stop: deps.stop,
             wake: Notify::new(),
             active: Mutex::default(),

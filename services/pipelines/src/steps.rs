@@ -5,6 +5,7 @@ mod evaluate;
 mod gate;
 mod promote;
 mod register;
+mod replay;
 
 use std::path::PathBuf;
 

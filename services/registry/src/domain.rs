@@ -11,3 +11,4 @@ pub mod records;
 pub mod search;
 pub mod stage;
 pub mod webhook;
+pub mod workspace;

@@ -18,21 +18,23 @@ pub(crate) mod ui;
 mod uploads;
 mod versions;
 mod webhooks;
+mod workspaces;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use fishy_http::{ErrorForm, Failure, Guard, Json, Routes};
+use fishy_http::{ErrorForm, Failure, Guard, Json, Listed, Routes};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use self::workspaces::Here;
 use crate::SERVICE;
-use crate::service::Registry;
+use crate::service::Workspaces;
 
-/// The state of all handlers.
-type App = Arc<Registry>;
+/// The state of all handlers. Those about things of a workspace take [`Here`].
+type App = Arc<Workspaces>;
 
 /// The answer of most handlers.
 type Answer = Result<Json<Value>, Failure>;
@@ -40,13 +42,32 @@ type Answer = Result<Json<Value>, Failure>;
 const READ: &str = "registry:read";
 const WRITE: &str = "registry:write";
 
-/// All routes; those of the web UI when there is a folder of it.
-pub(crate) fn router(registry: App, guard: &Guard, ui: Option<&Path>) -> Router {
-    let mlflow = || Routes::new(SERVICE, ErrorForm::Mlflow, guard);
-    let mut all = [own::routes, webhooks::own_routes, deletion::routes, imports::routes]
-        .into_iter()
-        .fold(Routes::new(SERVICE, ErrorForm::Problem, guard), |routes, family: fn(_) -> _| family(routes))
-        .finish();
+/// The routers of families of routes, and the list of all their routes.
+#[derive(Default)]
+struct All {
+    router: Router<App>,
+    table: Vec<Listed>,
+}
+
+impl All {
+    fn add(&mut self, routes: Routes<App>) {
+        self.table.extend_from_slice(routes.table());
+        self.router = std::mem::take(&mut self.router).merge(routes.finish());
+    }
+}
+
+/// All routes, those of the web UI when there is a folder of it; and their list.
+pub(crate) fn router(app: App, guard: &Guard, ui: Option<&Path>) -> (Router, Vec<Listed>) {
+    let tenant_of = workspaces::tenant_of(app.is_on());
+    let open = || Routes::new(SERVICE, ErrorForm::Mlflow, guard);
+    let mlflow = || open().of_tenants(Arc::clone(&tenant_of));
+    let mut all = All::default();
+    let ours = Routes::new(SERVICE, ErrorForm::Problem, guard).of_tenants(Arc::clone(&tenant_of));
+    all.add(
+        [own::routes, webhooks::own_routes, deletion::routes, imports::routes]
+            .into_iter()
+            .fold(ours, |routes, family: fn(_) -> _| family(routes)),
+    );
     let prefixes = if ui.is_some() { &["", ui::PREFIX][..] } else { &[""] };
     for mount in prefixes.iter().flat_map(|prefix| ["api", "ajax-api"].map(|api| format!("{prefix}/{api}"))) {
         let mount = mount.as_str();
@@ -62,25 +83,29 @@ pub(crate) fn router(registry: App, guard: &Guard, ui: Option<&Path>) -> Router 
             webhooks::routes,
             artifacts::routes,
             uploads::routes,
-            other::routes,
         ] {
             routes = family(routes, mount);
         }
-        let streams = artifacts::streams(mlflow().streaming(), mount);
-        let unhurried = uploads::unhurried(mlflow().unhurried(), mount);
-        all = all.merge(routes.finish()).merge(streams.finish()).merge(unhurried.finish());
+        all.add(routes);
+        all.add(artifacts::streams(mlflow().streaming(), mount));
+        all.add(uploads::unhurried(mlflow().unhurried(), mount));
+        // These are about no workspace, or about one that their path names.
+        all.add(other::routes(open(), mount));
+        if app.is_on() {
+            all.add(workspaces::routes(open(), mount));
+        }
     }
-    let rest = all.clone().with_state(Arc::clone(&registry));
+    let rest = all.router.clone().with_state(Arc::clone(&app));
     for prefix in prefixes {
-        all = all
-            .merge(artifacts::root_streams(mlflow().streaming(), prefix).finish())
-            .merge(graphql::routes(mlflow(), prefix, &rest).finish());
+        all.add(artifacts::root_streams(mlflow().streaming(), prefix));
+        all.add(graphql::routes(mlflow(), prefix, &rest));
     }
     if let Some(folder) = ui {
-        all = all.merge(ui::routes(mlflow(), folder).finish());
+        all.add(ui::routes(open(), folder));
     }
     // Read by clients before they log in; it tells nothing but which protocol is spoken.
-    all.route("/version", get(|| async { other::VERSION })).with_state(registry)
+    let router = all.router.route("/version", get(|| async { other::VERSION })).with_state(app);
+    (router, all.table)
 }
 
 /// An answer of nothing.

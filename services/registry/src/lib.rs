@@ -16,7 +16,7 @@ use fishy_config::Config;
 use fishy_contracts::GovernanceClient;
 use fishy_core::{Env, Result};
 use fishy_db::Db;
-use fishy_http::Guard;
+use fishy_http::{Guard, Listed};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,8 @@ pub struct Deps {
     pub config: Config,
     /// Its database, migrated by [`MIGRATIONS`].
     pub db: Db,
-    /// Events; the process relays the outbox of `db` to it. The registry listens to none.
+    /// Events; the process relays the outbox of `db` to it, and the registry those of its other workspaces. It listens to
+    /// none.
     pub bus: Bus,
     /// What stands before every route.
     pub guard: Guard,
@@ -49,34 +50,44 @@ pub struct Deps {
 pub struct Running {
     /// Its routes.
     pub router: Router,
+    /// The list of its routes.
+    pub table: Vec<Listed>,
     db: Db,
-    sweeper: JoinHandle<()>,
-    caller: JoinHandle<()>,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 /// Starts the registry.
 pub async fn start(deps: Deps) -> Result<Running> {
-    let Deps { env, config, db, bus: _, guard, governance, blob, stop } = deps;
+    let Deps { env, config, db, bus, guard, governance, blob, stop } = deps;
     let ui = http::ui::folder(&config.registry.mlflow_ui)?;
+    let are_workspaces_on = config.registry.workspaces;
     let mut tx = db.begin().await?;
     store::experiments::ensure_default(&mut tx, env.now_ms()).await?;
+    if are_workspaces_on {
+        store::workspaces::ensure_default(&mut tx, env.now_ms()).await?;
+    }
     tx.commit().await?;
-    let calls = service::Calls::new(&config, &db)?;
-    let registry = Arc::new(service::Registry { env, config, db: db.clone(), blob, governance, calls });
-    let router = http::router(Arc::clone(&registry), &guard, ui.as_deref());
-    let (caller, stopped) = (Arc::clone(&registry), stop.clone());
-    let caller = tokio::spawn(async move { caller.call_webhooks(&stopped).await });
-    let sweeper = tokio::spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            swept = registry.sweep() => {
-                if let Err(error) = swept {
-                    tracing::warn!(error = error.chain(), "cannot sweep the object store");
-                }
-            }
-        }
+    let registry = Arc::new(service::Registry {
+        calls: service::Calls::new(&config, &db)?,
+        env,
+        config,
+        db: db.clone(),
+        blob,
+        folder: "artifacts".to_owned(),
+        governance,
+        workspace: domain::workspace::DEFAULT.to_owned(),
     });
-    Ok(Running { router, db, sweeper, caller })
+    let workspaces =
+        Arc::new(service::Workspaces::new(Arc::clone(&registry), bus, guard.authorizer.clone(), stop.clone()));
+    let (router, table) = http::router(Arc::clone(&workspaces), &guard, ui.as_deref());
+    let mut tasks = Vec::new();
+    if are_workspaces_on {
+        tasks.push(("tour of the workspaces", tokio::spawn(async move { workspaces.tour().await })));
+    }
+    let (caller, stopped) = (Arc::clone(&registry), stop.clone());
+    tasks.push(("caller of webhooks", tokio::spawn(async move { caller.call_webhooks(&stopped).await })));
+    tasks.push(("sweeper", tokio::spawn(async move { registry.sweep_until(&stop).await })));
+    Ok(Running { router, table, db, tasks })
 }
 
 impl Running {
@@ -90,7 +101,7 @@ impl Running {
 
     /// Waits for the tasks to end; call it after `stop` is cancelled.
     pub async fn shutdown(self) {
-        for (task, name) in [(self.sweeper, "sweeper"), (self.caller, "caller of webhooks")] {
+        for (name, task) in self.tasks {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "the {name} ended badly");
             }

@@ -15,6 +15,7 @@ mod searches;
 mod uploads;
 mod versions;
 mod webhooks;
+mod workspaces;
 
 pub(crate) use calls::Calls;
 pub(crate) use imports::{Copied, Origin, Seal};
@@ -23,6 +24,7 @@ pub(crate) use runs::{Batch, NewRun, RunChange};
 pub(crate) use searches::Search;
 pub(crate) use versions::NewVersion;
 pub(crate) use webhooks::WebhookChange;
+pub(crate) use workspaces::{Inside, WORKSPACE, Workspaces};
 
 use fishy_authz::Identity;
 use fishy_blob::Blob;
@@ -32,6 +34,7 @@ use fishy_core::{Env, Error, Result};
 use fishy_db::Db;
 
 use crate::domain::records::ACTIVE;
+use crate::domain::workspace::DEFAULT;
 use crate::store::history::By;
 
 /// What the use cases need.
@@ -40,9 +43,21 @@ pub(crate) struct Registry {
     pub config: Config,
     pub db: Db,
     pub blob: Blob,
+    /// Where the content of artifacts is in the object store.
+    pub folder: String,
     pub governance: GovernanceClient,
     /// What calls webhooks.
     pub calls: Calls,
+    /// The workspace whose things these are.
+    pub workspace: String,
+}
+
+impl Registry {
+    /// The name under which others know a thing of this workspace: things of different workspaces may have one name.
+    /// No name of a model has a slash.
+    pub fn known_as(&self, name: &str) -> String {
+        if self.workspace == DEFAULT { name.to_owned() } else { format!("{}/{name}", self.workspace) }
+    }
 }
 
 /// Who asks, and why where they said so.

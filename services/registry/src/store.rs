@@ -17,6 +17,7 @@ pub(crate) mod search;
 pub(crate) mod uploads;
 pub(crate) mod versions;
 pub(crate) mod webhooks;
+pub(crate) mod workspaces;
 
 use std::collections::BTreeMap;
 

@@ -21,3 +21,7 @@ mod tracking;
 mod ui;
 #[path = "it/webhooks.rs"]
 mod webhooks;
+#[path = "it/workspace_routes.rs"]
+mod workspace_routes;
+#[path = "it/workspaces.rs"]
+mod workspaces;

@@ -1,9 +1,9 @@
 //! `fishy monitor report`: one HTML file that tells how a deployment did in a span of time.
 
-mod charts;
+pub(in crate::commands) mod charts;
 mod drawing;
 mod facts;
-mod html;
+pub(in crate::commands) mod html;
 mod page;
 mod quality;
 mod results;

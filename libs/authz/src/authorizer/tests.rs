@@ -51,12 +51,34 @@ fn each_role_may_exactly_what_it_needs() {
         )
     );
     assert_eq!(role("expert"), with_read("feedback:write feedback:ground_truth deployment:predict"));
-    assert_eq!(role("compliance"), with_read("audit:read audit:export governance:approve registry:hold"));
+    assert_eq!(
+        role("compliance"),
+        with_read("audit:read audit:export governance:approve registry:hold registry:protect")
+    );
     assert_eq!(role("operator"), "system:read");
     assert_eq!(role("sensor"), "deployment:predict feedback:ground_truth");
     assert_eq!(role("service:pipelines"), "", "a role claimed by a person does not make a service");
     assert_eq!(may(&Identity::anonymous()), "");
     assert_eq!(may(&Identity::user("ada", Vec::<String>::new())), "");
+}
+
+#[test]
+fn a_tenant_is_kept_from_the_others() {
+    let authorizer = authorizer();
+    let may = |who: &Identity, tenant: &str| {
+        let resource = Resource::new("registry", "run", "x");
+        authorizer.allow(who, "registry:read", &resource, json!({ "tenant": tenant })).allowed
+    };
+    let of = |tenant: &str, role: &str| Identity { tenant: tenant.to_owned(), ..Identity::user("ada", [role]) };
+    for role in ["admin", "viewer", "ml_engineer"] {
+        assert!(may(&of("north", role), "north"), "{role}");
+        assert!(!may(&of("north", role), "south") && !may(&of("north", role), "default"), "{role}");
+    }
+    assert!(may(&of("default", "viewer"), "default") && !may(&of("default", "viewer"), "north"));
+    assert!(may(&of("default", "admin"), "north"), "who runs the system sees to every tenant");
+    assert!(may(&Identity::service("pipelines"), "north"));
+    assert!(!may(&of("north", "sensor"), "north"), "the role decides as well");
+    assert!(allowed(&authorizer, &of("north", "viewer"), "registry:read"), "things of nobody are everybody's");
 }
 
 #[test]

@@ -2,7 +2,7 @@ use fishy_core::ErrorCode;
 
 use super::*;
 
-const LIMITS: GateLimits = GateLimits { min_improvement_bp: 300, min_labels: 100 };
+const LIMITS: GateLimits = GateLimits { min_improvement_bp: 300, min_labels: 100, replay: None };
 
 fn good() -> PromotionFacts {
     PromotionFacts {
@@ -20,6 +20,7 @@ fn good() -> PromotionFacts {
         author: "service:pipelines".to_owned(),
         approver: None,
         approval_required: false,
+        replay: None,
     }
 }
 
@@ -175,4 +176,101 @@ fn a_policy_that_fails_while_it_is_evaluated_refuses() {
     let decision = Gate::decide(policies, &good(), LIMITS).unwrap();
     assert!(!decision.allowed);
     assert!(decision.errors[0].contains("broken"));
+}
+
+const REPLAY_LIMITS: GateLimits =
+    GateLimits { replay: Some(ReplayLimits { max_flips_bp: 500, max_failed_bp: 0, min_rows: 50 }), ..LIMITS };
+
+/// 5 % of the decisions flip.
+fn replayed() -> ReplayFacts {
+    ReplayFacts {
+        rows: 1_000,
+        compared: 1_000,
+        failed: 0,
+        changed: 900,
+        flips: 50,
+        labels: 800,
+        challenger_error: Some(0.5),
+        recorded_error: Some(0.6),
+        is_complete: true,
+    }
+}
+
+#[test]
+fn a_replay_is_decided_on_where_the_gate_demands_one() {
+    let decide = |replay: Option<ReplayFacts>| {
+        Gate::decide(DEFAULT_GATE_POLICIES, &PromotionFacts { replay, ..good() }, REPLAY_LIMITS).unwrap()
+    };
+    assert!(decide(Some(replayed())).allowed);
+    let cases = [
+        (None, "replay-missing", "oxygen version 4 was not replayed"),
+        (
+            Some(ReplayFacts { flips: 51, ..replayed() }),
+            "replay-flips",
+            "51 of 1000 decisions flip with the challenger (510 bp); 500 bp are allowed",
+        ),
+        (
+            Some(ReplayFacts { compared: 999, failed: 1, flips: 49, ..replayed() }),
+            "replay-failed",
+            "the challenger gave no answer to 1 of 1000 replayed predictions (10 bp); 0 bp are allowed",
+        ),
+        (
+            Some(ReplayFacts { compared: 49, changed: 0, flips: 0, labels: 0, ..replayed() }),
+            "replay-too-small",
+            "the replay compared 49 predictions; 50 are required",
+        ),
+    ];
+    for (replay, policy, reason) in cases {
+        let refused = decide(replay);
+        assert_eq!((refused.allowed, refused.policies), (false, vec![policy.to_owned()]), "{:?}", refused.reasons);
+        assert!(refused.reasons[0].contains(reason), "{:?}", refused.reasons);
+        assert!(refused.errors.is_empty());
+    }
+    // A share just above the limit is above it.
+    let just_above = ReplayFacts { rows: 100_000, compared: 100_000, flips: 5_001, ..replayed() };
+    assert_eq!(decide(Some(just_above)).policies, ["replay-flips"]);
+    // A first version was never asked anything.
+    let first = PromotionFacts { is_first_version: true, champion_error: None, ..good() };
+    assert!(Gate::decide(DEFAULT_GATE_POLICIES, &first, REPLAY_LIMITS).unwrap().allowed);
+    // Nobody asks for it: it is recorded, and decides nothing.
+    let all_flip = PromotionFacts { replay: Some(ReplayFacts { flips: 1_000, ..replayed() }), ..good() };
+    assert!(Gate::decide(DEFAULT_GATE_POLICIES, &all_flip, LIMITS).unwrap().allowed);
+}
+
+#[test]
+fn own_policies_see_the_replay_and_older_ones_go_on() {
+    let facts = PromotionFacts { replay: Some(replayed()), ..good() };
+    let own = include_str!("../../policies/better-live.cedar");
+    let allowed = Gate::decide(own, &facts, LIMITS).unwrap();
+    assert!(allowed.allowed);
+    assert_eq!(allowed.reasons, ["live it errs by 0.5000 instead of 0.6000, on 800 true values"]);
+    for replay in [
+        ReplayFacts { challenger_error: Some(0.6), ..replayed() },
+        ReplayFacts { labels: 499, ..replayed() },
+        ReplayFacts { challenger_error: None, ..replayed() },
+    ] {
+        let refused = Gate::decide(own, &PromotionFacts { replay: Some(replay), ..good() }, LIMITS).unwrap();
+        assert_eq!(refused.reasons, ["no policy of the gate permits this promotion"]);
+    }
+    assert!(!Gate::decide(own, &good(), LIMITS).unwrap().allowed, "without a replay");
+    let older = r#"@id("older") permit (principal, action, resource)
+        when { context.improvement_bp >= context.min_improvement_bp };"#;
+    assert!(Gate::decide(older, &facts, REPLAY_LIMITS).unwrap().allowed);
+}
+
+#[test]
+fn a_replay_without_sense_is_an_error() {
+    let bad = [
+        ReplayFacts { flips: 1_001, ..replayed() },
+        ReplayFacts { changed: 1_001, ..replayed() },
+        ReplayFacts { labels: 1_001, ..replayed() },
+        ReplayFacts { failed: 1, ..replayed() },
+        ReplayFacts { challenger_error: Some(f64::NAN), ..replayed() },
+        ReplayFacts { recorded_error: Some(-1.0), ..replayed() },
+    ];
+    for replay in bad {
+        let facts = PromotionFacts { replay: Some(replay), ..good() };
+        let error = Gate::decide(DEFAULT_GATE_POLICIES, &facts, REPLAY_LIMITS).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidArgument, "{facts:?}");
+    }
 }

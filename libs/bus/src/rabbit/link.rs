@@ -27,12 +27,12 @@ const HEARTBEAT: u16 = 10;
 /// A second look at the state, in case that no event told of a loss.
 const LOOK: Duration = Duration::from_secs(1);
 
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// A connection that was good when last looked at.
 pub(crate) struct Live {
     pub connection: Connection,
-    publisher: Channel,
+    pub publisher: Channel,
     /// For messages that a queue must take, one at a time: see [`Live::publish`].
     mandatory: Channel,
     one_at_a_time: Mutex<()>,
@@ -90,7 +90,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub async fn start(url: &str, names: Names, options: &BusOptions, env: &Env) -> Result<Self> {
+    /// Answers after the first try to connect. With `names`, it is the link of the bus, which declares what they name.
+    pub async fn start(url: &str, names: Option<Names>, options: &BusOptions, env: &Env) -> Result<Self> {
         // The URL may hold a password: it is not repeated.
         let mut uri: AMQPUri = url.parse().map_err(|error: String| {
             Error::invalid("not an AMQP URL: it has the form amqp://user:password@host:port/vhost").with_source(error)
@@ -157,7 +158,7 @@ impl Link {
 struct Keeper {
     uri: AMQPUri,
     name: String,
-    names: Names,
+    names: Option<Names>,
     options: BusOptions,
     backoff: Backoff,
     live: watch::Sender<Option<Arc<Live>>>,
@@ -175,14 +176,14 @@ impl Keeper {
             match opened.unwrap_or_else(|_| Err(Error::unavailable("RabbitMQ did not answer in time"))) {
                 Ok(live) => {
                     tracing::info!("connected to RabbitMQ");
-                    metrics::gauge!("fishy_bus_connected").set(1.0);
+                    self.measure(1.0);
                     self.backoff = Backoff::new(&self.options);
                     self.live.send_replace(Some(Arc::clone(&live)));
                     tried.take();
                     self.watch(&live).await;
                     live.broken.cancel();
                     self.live.send_replace(None);
-                    metrics::gauge!("fishy_bus_connected").set(0.0);
+                    self.measure(0.0);
                     let bye = live.connection.close(200, "bye".into());
                     if !matches!(timeout(Duration::from_secs(2), bye).await, Ok(Ok(()))) {
                         tracing::warn!("the connection to RabbitMQ is lost");
@@ -201,7 +202,9 @@ impl Keeper {
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
         let connection = Connection::connect_uri(self.uri.clone(), properties).await.map_err(lost)?;
         let publisher = connection.create_channel().await.map_err(lost)?;
-        self.declare(&publisher).await?;
+        if let Some(names) = &self.names {
+            declare(names, &publisher).await?;
+        }
         let mandatory = connection.create_channel().await.map_err(lost)?;
         for channel in [&publisher, &mandatory] {
             channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(lost)?;
@@ -210,18 +213,10 @@ impl Keeper {
         Ok(Arc::new(Live { connection, publisher, mandatory, one_at_a_time: Mutex::new(()), broken }))
     }
 
-    async fn declare(&self, channel: &Channel) -> Result<()> {
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let (events, dead) = (self.names.events()?, self.names.dead()?);
-        channel.exchange_declare(events, ExchangeKind::Topic, durable, FieldTable::default()).await.map_err(lost)?;
-        channel
-            .exchange_declare(dead.clone(), ExchangeKind::Fanout, durable, FieldTable::default())
-            .await
-            .map_err(lost)?;
-        let quorum = table([("x-queue-type", text("quorum"))]);
-        channel.queue_declare(dead.clone(), QueueDeclareOptions::durable(), quorum).await.map_err(lost)?;
-        let bind = QueueBindOptions::default();
-        channel.queue_bind(dead.clone(), dead, "".into(), bind, FieldTable::default()).await.map_err(lost)
+    fn measure(&self, connected: f64) {
+        if self.names.is_some() {
+            metrics::gauge!("fishy_bus_connected").set(connected);
+        }
     }
 
     /// Answers when the connection is of no use any more, or the bus closes.
@@ -248,4 +243,15 @@ impl Keeper {
             }
         }
     }
+}
+
+async fn declare(names: &Names, channel: &Channel) -> Result<()> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let (events, dead) = (names.events()?, names.dead()?);
+    channel.exchange_declare(events, ExchangeKind::Topic, durable, FieldTable::default()).await.map_err(lost)?;
+    channel.exchange_declare(dead.clone(), ExchangeKind::Fanout, durable, FieldTable::default()).await.map_err(lost)?;
+    let quorum = table([("x-queue-type", text("quorum"))]);
+    channel.queue_declare(dead.clone(), QueueDeclareOptions::durable(), quorum).await.map_err(lost)?;
+    let bind = QueueBindOptions::default();
+    channel.queue_bind(dead.clone(), dead, "".into(), bind, FieldTable::default()).await.map_err(lost)
 }

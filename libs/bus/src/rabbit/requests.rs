@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::consumer::{Consumer, Verdict};
 use super::link::{Link, Message};
-use super::{Names, lost, short, table, text};
+use super::{Names, check_foreign, lost, short, table, text};
 use crate::handling::{Crew, count};
 use crate::{Answer, QueuedRequest, RequestHandler, RequestQueues};
 
@@ -55,11 +55,7 @@ impl Server {
         let all = [Some(requests), results.as_ref(), Some(dead)];
         let mut seen = Vec::new();
         for name in all.into_iter().flatten() {
-            if name.is_empty() || name.starts_with("amq.") || name.starts_with(&reserved) {
-                return Err(Error::invalid(format!(
-                    "queue {name:?}: name one that is not empty and begins neither with amq. nor with {reserved}"
-                )));
-            }
+            check_foreign("queue", name, &reserved)?;
             if seen.contains(&name) {
                 return Err(Error::invalid(format!("queue {name:?} is named twice: requests would go in a circle")));
             }
@@ -248,7 +244,7 @@ fn refusal(status: u16, message: &str) -> Answer {
 }
 
 /// Declares a queue unless there is one of that name, of whatever kind.
-async fn declare(connection: &Connection, queue: &ShortString, arguments: FieldTable) -> Result<()> {
+pub(super) async fn declare(connection: &Connection, queue: &ShortString, arguments: FieldTable) -> Result<()> {
     // On channels of their own: a refusal closes them.
     let look = connection.create_channel().await.map_err(lost)?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -36,6 +36,9 @@ pub struct Shadow {
     /// Numbers agree when they differ by at most this, times the number's size where that is above 1.
     #[serde(default = "default_tolerance")]
     pub tolerance: f64,
+    /// Whether its answers are recorded in the prediction log, marked as a shadow's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_recorded: bool,
 }
 
 /// When a canary failed: each bound is checked once the candidate has answered `min_requests`.

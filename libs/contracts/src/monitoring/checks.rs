@@ -298,6 +298,9 @@ pub struct Figure {
     /// How large the difference is, and in which measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<EffectSize>,
+    /// Of an estimate, where the realised figure lies if the model still errs as it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band: Option<Band>,
     /// The limit of a warning, where there is one yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning_limit: Option<f64>,
@@ -307,6 +310,22 @@ pub struct Figure {
     /// Whether it is an alarm, and how bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
+}
+
+/// Three standard errors to either side of an estimate, held within what the figure can be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Band {
+    /// Its lower end.
+    pub lower: f64,
+    /// Its upper end.
+    pub upper: f64,
+}
+
+impl Band {
+    /// Whether a realised figure lies within.
+    pub fn holds(self, value: f64) -> bool {
+        (self.lower..=self.upper).contains(&value)
+    }
 }
 
 /// An effect size.

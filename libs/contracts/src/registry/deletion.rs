@@ -107,22 +107,22 @@ pub struct GcReport {
 impl RegistryClient {
     /// One step of the deletion for good.
     pub async fn gc(&self, request: &GcRequest) -> Result<GcReport> {
-        self.0.post("/api/v1/registry/gc", request).await
+        self.client.post("/api/v1/registry/gc", request).await
     }
 
     /// Holds something.
     pub async fn hold(&self, hold: &Hold) -> Result<Hold> {
-        self.0.put("/api/v1/registry/holds", hold).await
+        self.client.put("/api/v1/registry/holds", hold).await
     }
 
     /// Ends a hold.
     pub async fn release(&self, release: &Release) -> Result<()> {
         let call = Call::new(Method::DELETE, "/api/v1/registry/holds").json(release)?;
-        self.0.json::<Value>(call).await.map(drop)
+        self.client.json::<Value>(call).await.map(drop)
     }
 
     /// All holds, newest first.
     pub async fn holds(&self) -> Result<List<Hold>> {
-        self.0.get("/api/v1/registry/holds").await
+        self.client.get("/api/v1/registry/holds").await
     }
 }

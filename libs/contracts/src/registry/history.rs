@@ -80,18 +80,18 @@ impl RegistryClient {
                 let _ = write!(path, "&{name}={}", segment(value));
             }
         }
-        self.0.get(&path).await
+        self.client.get(&path).await
     }
 
     /// Which version an alias named at a time.
     pub async fn alias_at(&self, model: &str, alias: &str, time_ms: i64) -> Result<AliasAt> {
         let (model, alias) = (segment(model), segment(alias));
-        self.0.get(&format!("/api/v1/registry/models/{model}/aliases/{alias}/at?time={time_ms}")).await
+        self.client.get(&format!("/api/v1/registry/models/{model}/aliases/{alias}/at?time={time_ms}")).await
     }
 
     /// Lets an alias name again what it named at a time.
     pub async fn roll_back_alias(&self, model: &str, alias: &str, to_ms: i64, reason: &str) -> Result<RolledBack> {
         let path = format!("/api/v1/registry/models/{}/aliases/{}/rollback", segment(model), segment(alias));
-        self.0.post(&path, &json!({"to": to_ms.to_string(), "reason": reason})).await
+        self.client.post(&path, &json!({"to": to_ms.to_string(), "reason": reason})).await
     }
 }

@@ -1,13 +1,14 @@
 use fishy_core::ErrorCode;
 use fishy_db::{Migration, OUTBOX, args};
 
-use crate::fixture::{Fixture, ITEMS, count, on_both_engines};
+use crate::fixture::{Fixture, ITEMS, count, insert, on_both_engines};
 
 on_both_engines!(
     applied_once_and_in_order,
     a_changed_one_is_refused,
     a_failing_one_leaves_nothing_and_can_be_repaired,
     replicas_may_start_together,
+    a_part_beside_has_its_own_tables_and_can_go,
 );
 
 async fn applied_once_and_in_order(Fixture { db, .. }: Fixture) {
@@ -48,4 +49,28 @@ async fn replicas_may_start_together(fixture: Fixture) {
     applied.sort_unstable();
     assert_eq!(applied, [1, 2]);
     other.close().await;
+}
+
+async fn a_part_beside_has_its_own_tables_and_can_go(Fixture { db, .. }: Fixture) {
+    db.migrate(&[OUTBOX, ITEMS]).await.unwrap();
+    insert(&db, 1).await;
+    let beside = db.connect_beside("w7", 2).await.unwrap();
+    assert_eq!(beside.migrate(&[OUTBOX, ITEMS]).await.unwrap(), [1, 2]);
+    assert_eq!((count(&db, "items").await, count(&beside, "items").await), (1, 0));
+    insert(&beside, 1).await;
+    insert(&beside, 2).await;
+    beside.close().await;
+    let beside = db.connect_beside("w7", 2).await.unwrap();
+    assert_eq!(count(&beside, "items").await, 2, "it is the same one again");
+    beside.close().await;
+    for _ in 0..2 {
+        db.drop_beside("w7").await.unwrap();
+    }
+    let beside = db.connect_beside("w7", 2).await.unwrap();
+    assert!(beside.query("select id from items", args![]).await.is_err(), "nothing of it is left");
+    beside.close().await;
+    db.drop_beside("w7").await.unwrap();
+    assert_eq!(count(&db, "items").await, 1);
+    let error = db.connect_beside("No-Suffix", 2).await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
 }

@@ -6,7 +6,7 @@ use crate::sample::Sample;
 pub(crate) const MAX_BINS: usize = 1024;
 
 /// Up to this many distinct reference values [`Binning::auto`] gives each its own bin.
-const DISTINCT_UP_TO: usize = 20;
+pub(crate) const DISTINCT_UP_TO: usize = 20;
 
 /// How two numeric samples are cut into common bins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,14 +56,14 @@ impl BinnedShares {
             let (a, b) = (reference.range(), current.range());
             (a.0.min(b.0), a.1.max(b.1))
         };
-        let total = (reference.count() + current.count()) as f64;
+        let total = reference.count() + current.count();
         let edges = match binning {
             Binning::ReferenceDeciles => {
                 let mut edges: Vec<f64> = (1..10).map(|decile| reference.quantile(f64::from(decile) / 10.0)).collect();
                 edges.dedup();
                 edges
             }
-            Binning::PooledSturges => equal_widths(pooled(), (total.log2() + 1.0).ceil() as usize),
+            Binning::PooledSturges => equal_widths(pooled(), sturges_bins(total)),
             Binning::PooledEqualWidth(bins) => equal_widths(pooled(), bins),
             Binning::ReferenceDoane => equal_widths(reference.range(), doane_bins(reference)),
             Binning::Distinct => distinct(reference, current),
@@ -99,8 +99,13 @@ impl BinnedShares {
     }
 }
 
+/// Sturges 1926.
+pub(crate) fn sturges_bins(total: usize) -> usize {
+    ((total as f64).log2() + 1.0).ceil() as usize
+}
+
 /// Edges of so many equal widths; a range without width is widened by half a unit on both sides, as NumPy does.
-fn equal_widths((low, high): (f64, f64), bins: usize) -> Vec<f64> {
+pub(crate) fn equal_widths((low, high): (f64, f64), bins: usize) -> Vec<f64> {
     let bins = bins.clamp(1, MAX_BINS);
     let (low, high) = if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
     let width = (high - low) / bins as f64;

@@ -1,7 +1,7 @@
 use crate::sample::{Sample, for_each_step};
 
 /// Smallest standard deviation that [`normed_wasserstein`] divides by.
-const SMALLEST_DEVIATION: f64 = 0.001;
+pub(crate) const SMALLEST_DEVIATION: f64 = 0.001;
 
 /// Wasserstein-1 (earth mover's) distance, in the unit of the values: the area between the two distribution functions.
 pub fn wasserstein(a: &Sample, b: &Sample) -> f64 {

@@ -7,7 +7,7 @@
 const SIGN: u64 = 1 << 63;
 
 /// Sorts finite values ascending, in place; -0 becomes 0.
-pub(super) fn sort(values: &mut [f64]) {
+pub(crate) fn sort(values: &mut [f64]) {
     let mut keys: Vec<u64> = values.iter().map(|value| key(*value)).collect();
     keys.sort_unstable();
     for (value, key) in values.iter_mut().zip(keys) {
@@ -16,12 +16,13 @@ pub(super) fn sort(values: &mut [f64]) {
 }
 
 /// A whole number that grows with the value: of negative ones all bits are turned, of others the sign.
-const fn key(value: f64) -> u64 {
+pub(crate) const fn key(value: f64) -> u64 {
     let bits = (value + 0.0).to_bits();
     if bits & SIGN == 0 { bits | SIGN } else { !bits }
 }
 
-const fn value_of(key: u64) -> f64 {
+/// The value of a key.
+pub(crate) const fn value_of(key: u64) -> f64 {
     f64::from_bits(if key & SIGN == 0 { !key } else { key & !SIGN })
 }
 

@@ -2,6 +2,7 @@ use fishy_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::random::SplitMix;
+use crate::sample::sort;
 
 /// Each compactor holds this share of what the one above it holds.
 const SHRINK: f64 = 2.0 / 3.0;
@@ -86,6 +87,36 @@ impl QuantileSketch {
         if self.levels[0].len() >= self.k {
             self.compress();
         }
+    }
+
+    /// Adds values, with the same result as one after the other.
+    pub fn extend(&mut self, values: &[f64]) {
+        for part in values.chunks(self.k) {
+            if !part.iter().all(|value| value.is_finite()) {
+                for value in part {
+                    self.push(*value);
+                }
+                continue;
+            }
+            let mut rest = part;
+            while !rest.is_empty() {
+                let room = self.k.saturating_sub(self.levels[0].len()).clamp(1, rest.len());
+                let (now, later) = rest.split_at(room);
+                let before = self.range.unwrap_or((now[0], now[0]));
+                self.range = Some(now.iter().fold(before, |(low, high), value| (low.min(*value), high.max(*value))));
+                self.count += now.len() as u64;
+                self.levels[0].extend_from_slice(now);
+                if self.levels[0].len() >= self.k {
+                    self.compress();
+                }
+                rest = later;
+            }
+        }
+    }
+
+    /// Adds values that are missing.
+    pub fn add_missing(&mut self, times: u64) {
+        self.missing += times;
     }
 
     /// Adds another window. The error stays that of the smaller size of the two.
@@ -199,7 +230,7 @@ impl QuantileSketch {
     }
 
     /// The values held, ascending, each with how many values are estimated to lie up to it; the last has all.
-    fn steps(&self) -> Vec<(f64, u64)> {
+    pub(crate) fn steps(&self) -> Vec<(f64, u64)> {
         let weighted = self.levels.iter().enumerate();
         let mut steps: Vec<(f64, u64)> =
             weighted.flat_map(|(level, values)| values.iter().map(move |value| (*value, 1 << level))).collect();
@@ -229,7 +260,12 @@ impl QuantileSketch {
                 self.levels.push(Vec::new());
             }
             let mut values = std::mem::take(&mut self.levels[level]);
-            values.sort_unstable_by(f64::total_cmp);
+            if level == 0 {
+                sort(&mut values);
+            } else {
+                // Ascending runs, which came from below: the stable sort merges them.
+                values.sort_by(f64::total_cmp);
+            }
             // Of an odd number of values one stays: weights always sum to the count.
             let stays = if values.len() % 2 == 1 { values.pop() } else { None };
             let odd = (self.random.next() >> 63) as usize;

@@ -22,6 +22,8 @@ pub(crate) struct Layout {
     /// The columns that the signature names, if it does, in the order of the features.
     columns: Vec<Column>,
     params: Vec<Param>,
+    /// Whether the parameters that it declares would change its answers, and cannot be handed to it.
+    has_fixed_params: bool,
     features: Vec<String>,
     /// Which of the features belong to each input.
     of_input: Vec<Range<usize>>,
@@ -50,7 +52,7 @@ impl Layout {
             Some(Signature::Columns(columns)) => columns.clone(),
             _ => Vec::new(),
         };
-        let params = Vec::new();
+        let (params, has_fixed_params) = (Vec::new(), false);
         if let [only] = inputs.as_slice()
             && only.shape.len() == 2
         {
@@ -68,7 +70,16 @@ impl Layout {
                     None => expanded(&only.name, width),
                 };
                 let of_input = std::iter::once(0..features.len()).collect();
-                return Ok(Self { inputs, outputs, width: Some(width), columns, params, features, of_input });
+                return Ok(Self {
+                    inputs,
+                    outputs,
+                    width: Some(width),
+                    columns,
+                    params,
+                    has_fixed_params,
+                    features,
+                    of_input,
+                });
             }
         }
         let mut features = Vec::new();
@@ -85,7 +96,7 @@ impl Layout {
             }
             of_input.push(begin..features.len());
         }
-        Ok(Self { inputs, outputs, width: None, columns, params, features, of_input })
+        Ok(Self { inputs, outputs, width: None, columns, params, has_fixed_params, features, of_input })
     }
 
     /// Of a graph: its inputs with the names of their features. Where its one input is the matrix of a model, that also
@@ -102,7 +113,8 @@ impl Layout {
             features.extend(own);
             specs.push(spec);
         }
-        Self { inputs: specs, outputs, width, columns, params: Vec::new(), features, of_input }
+        let (params, has_fixed_params) = (Vec::new(), false);
+        Self { inputs: specs, outputs, width, columns, params, has_fixed_params, features, of_input }
     }
 
     /// Whether it takes one matrix, whose columns may also come one by one.
@@ -122,9 +134,24 @@ impl Layout {
         self
     }
 
+    /// A model that answers with the defaults of its parameters.
+    #[must_use]
+    pub(crate) fn with_fixed_params(mut self) -> Self {
+        self.has_fixed_params = true;
+        self
+    }
+
     /// Checks the parameters of a request against those that the signature declares.
     pub(crate) fn check_params(&self, given: &Map<String, Value>) -> Result<()> {
-        check_params(&self.params, given)
+        check_params(&self.params, given)?;
+        let declared = self.params.iter().find(|param| given.contains_key(param.name()));
+        match declared.filter(|_| self.has_fixed_params) {
+            None => Ok(()),
+            Some(param) => Err(Error::invalid(format!(
+                "parameter {:?}: a Python model is served with the defaults of its parameters: leave it out",
+                param.name()
+            ))),
+        }
     }
 
     pub(crate) fn inputs(&self) -> &[TensorSpec] {
@@ -188,8 +215,9 @@ impl Layout {
             }
             slots[index] = Some(own_tensor(&self.inputs[index], input)?);
         }
+        let rows = slots.iter().flatten().find_map(|tensor| tensor.shape.first().copied()).unwrap_or(1);
         let tensors = slots.into_iter().zip(&self.inputs).map(|(slot, spec)| {
-            slot.ok_or_else(|| {
+            slot.or_else(|| self.missing_column(spec, rows)).ok_or_else(|| {
                 Error::invalid(format!(
                     "input {:?} is missing: the model takes it as {} {:?}",
                     spec.name, spec.datatype, spec.shape
@@ -197,6 +225,17 @@ impl Layout {
             })
         });
         self.with_rows(tensors.collect::<Result<_>>()?)
+    }
+
+    /// A column that a request may leave out, without values.
+    fn missing_column(&self, spec: &TensorSpec, rows: i64) -> Option<Tensor> {
+        let may_be_missing = self.columns.iter().any(|column| column.name == spec.name && column.may_be_missing());
+        if !may_be_missing || spec.shape.len() != 1 {
+            return None;
+        }
+        let missing = Elements::Float(vec![f64::NAN; usize::try_from(rows).ok()?]);
+        let data = missing.into_data(spec.datatype, &format_args!("input {:?}", spec.name)).ok()?;
+        Some(Tensor { name: spec.name.clone(), shape: vec![rows], data })
     }
 
     /// The columns of a data frame by name; columns that the model does not know are left out, as MLflow does.

@@ -6,8 +6,7 @@ use super::signature::{Param, Signature, parse_inputs, parse_params};
 /// What serving reads out of MLflow's `MLmodel` file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MlModel {
-    /// Path of the ONNX file below the model's folder.
-    pub(crate) onnx_path: String,
+    pub(crate) form: ModelForm,
     pub(crate) signature: Option<Signature>,
     /// The parameters that the signature declares.
     pub(crate) params: Vec<Param>,
@@ -15,6 +14,15 @@ pub(crate) struct MlModel {
     pub(crate) serving_example: Option<String>,
     /// Path of the stored example as it was given.
     pub(crate) example: Option<String>,
+}
+
+/// What it can be served from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ModelForm {
+    /// Path of the ONNX file below the model's folder.
+    Onnx(String),
+    /// No ONNX file: MLflow loads it in Python. With the inputs of its signature, as they are written.
+    Python(Option<String>),
 }
 
 #[derive(Deserialize)]
@@ -50,30 +58,37 @@ struct ExampleInfo {
 }
 
 impl MlModel {
-    /// Reads an `MLmodel` file; a model without an ONNX form is refused, since nothing else is served.
+    /// Reads an `MLmodel` file; a model with neither an ONNX nor a Python form is refused.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let file: File = serde_yaml_ng::from_str(text)
             .map_err(|error| Error::precondition(format!("the file MLmodel cannot be read: {error}")))?;
+        let is_python = file.flavors.python_function.is_some();
         let by_function = file.flavors.python_function.and_then(|flavor| {
             flavor.data.filter(|data| {
                 std::path::Path::new(data).extension().is_some_and(|extension| extension == "onnx")
                     || flavor.loader_module.as_deref() == Some("mlflow.onnx")
             })
         });
-        let onnx_path = file.flavors.onnx.and_then(|flavor| flavor.data).or(by_function).ok_or_else(|| {
-            Error::precondition(
-                "the model has no ONNX file (its MLmodel has no onnx flavor), and nothing else is served: \
-                 log it with mlflow.onnx.log_model, for scikit-learn after skl2onnx.to_onnx",
-            )
-        })?;
-        fishy_core::check_relative_path(&onnx_path)?;
         let raw = file.signature.unwrap_or_default();
+        let form = match file.flavors.onnx.and_then(|flavor| flavor.data).or(by_function) {
+            Some(path) => {
+                fishy_core::check_relative_path(&path)?;
+                ModelForm::Onnx(path)
+            }
+            None if is_python => ModelForm::Python(raw.inputs.clone()),
+            None => {
+                return Err(Error::precondition(
+                    "the model has neither an ONNX file nor a Python form (its MLmodel has no onnx and no python_function \
+                     flavor): log it with mlflow.onnx.log_model, for scikit-learn after skl2onnx.to_onnx",
+                ));
+            }
+        };
         let signature = raw.inputs.as_deref().map(parse_inputs).transpose()?.flatten();
         let params = raw.params.as_deref().map(parse_params).transpose()?.unwrap_or_default();
         let (example, serving_example) =
             file.saved_input_example_info.map_or((None, None), |info| (info.artifact_path, info.serving_input_path));
         let safe = |path: Option<String>| path.filter(|path| fishy_core::check_relative_path(path).is_ok());
-        Ok(Self { onnx_path, signature, params, serving_example: safe(serving_example), example: safe(example) })
+        Ok(Self { form, signature, params, serving_example: safe(serving_example), example: safe(example) })
     }
 }
 
@@ -94,7 +109,7 @@ signature:
     #[test]
     fn file_features_and_example_are_found() {
         let model = MlModel::parse(ONNX).unwrap();
-        assert_eq!(model.onnx_path, "model.onnx");
+        assert_eq!(model.form, ModelForm::Onnx("model.onnx".into()));
         let Some(Signature::Columns(columns)) = &model.signature else { panic!("{model:?}") };
         assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["t", "s"]);
         assert_eq!(model.serving_example.as_deref(), Some("serving_input_example.json"));
@@ -103,10 +118,14 @@ signature:
     }
 
     #[test]
-    fn a_pickle_is_refused_with_what_to_do() {
-        let text = "flavors:\n  sklearn: {pickled_model: model.pkl}\n  python_function: {loader_module: mlflow.sklearn, data: model.pkl}\n";
+    fn without_an_onnx_file_it_is_a_python_model_or_refused_with_what_to_do() {
+        let text = "flavors:\n  sklearn: {pickled_model: model.pkl}\n";
         let error = MlModel::parse(text).unwrap_err();
         assert!(error.message().contains("mlflow.onnx.log_model"), "{error}");
+        let text = format!("{text}  python_function: {{loader_module: mlflow.sklearn, data: model.pkl}}\n");
+        assert_eq!(MlModel::parse(&text).unwrap().form, ModelForm::Python(None));
+        let signed = format!("{text}signature: {{inputs: '[]'}}\n");
+        assert_eq!(MlModel::parse(&signed).unwrap().form, ModelForm::Python(Some("[]".into())));
         let outside = "flavors: {onnx: {data: ../../etc/passwd}}";
         assert!(MlModel::parse(outside).is_err());
     }

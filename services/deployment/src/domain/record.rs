@@ -13,6 +13,8 @@ const MAX_RECORDED_ELEMENTS: usize = 4096;
 /// The rows of one answered request, as they are recorded: the JSON of
 /// [`PredictionRecord`](fishy_contracts::deployment::PredictionRecord), written without building one.
 pub(crate) struct Recorded<'a> {
+    /// A shadow answered.
+    pub(crate) is_shadow: bool,
     pub(crate) id: &'a str,
     pub(crate) deployment: &'a str,
     pub(crate) revision: i64,
@@ -36,6 +38,9 @@ impl Serialize for RowOf<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(all, row) = self;
         let mut map = serializer.serialize_map(None)?;
+        if all.is_shadow {
+            map.serialize_entry("is_shadow", &true)?;
+        }
         match row {
             0 => map.serialize_entry("id", all.id)?,
             row => map.serialize_entry("id", &format_args!("{}/{row}", all.id))?,
@@ -57,6 +62,19 @@ impl Serialize for RowOf<'_> {
         }
         map.end()
     }
+}
+
+/// How the line of a shadow's record begins.
+const SHADOW: &str = r#"{"is_shadow":true,"#;
+
+/// The lines but for those of shadows.
+pub(crate) fn without_shadows(lines: Vec<u8>) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(&lines) else { return lines };
+    // Most have none: they are not walked through line by line.
+    if !text.starts_with(SHADOW) && !text.contains("\n{\"is_shadow\":true,") {
+        return lines;
+    }
+    text.split_inclusive('\n').filter(|line| !line.starts_with(SHADOW)).collect::<String>().into_bytes()
 }
 
 struct LabelsWithPath<'a>(&'a BTreeMap<String, String>, &'a str);
@@ -176,7 +194,8 @@ mod tests {
         let fp32 =
             |name: &str, shape: &[i64], values: &[f32]| Tensor::new(name, shape, TensorData::Fp32(values.into()));
         let labels = BTreeMap::from([("pen".to_owned(), "4".to_owned())]);
-        let recorded = Recorded {
+        let mut recorded = Recorded {
+            is_shadow: false,
             id: "p",
             deployment: "oxygen",
             revision: 3,
@@ -200,6 +219,15 @@ mod tests {
         assert_eq!(record.labels, labels);
         let first = serde_json::to_value(RowOf(&recorded, 0)).unwrap();
         assert_eq!((&first["id"], &first["inputs"]["t"]), (&json!("p"), &json!(11.2_f32)));
-        assert!(serde_json::to_string(&RowOf(&recorded, 0)).unwrap().contains(r#""t":11.2,"#));
+        let line = serde_json::to_string(&RowOf(&recorded, 0)).unwrap();
+        assert!(line.contains(r#""t":11.2,"#));
+        recorded.is_shadow = true;
+        let shadow = serde_json::to_string(&RowOf(&recorded, 0)).unwrap();
+        let read: PredictionRecord = serde_json::from_str(&shadow).unwrap();
+        assert!(read.is_shadow && !record.is_shadow);
+        assert!(shadow.starts_with(SHADOW) && serde_json::to_string(&read).unwrap().starts_with(SHADOW));
+        let lines = |all: &[&str]| (all.join("\n") + "\n").into_bytes();
+        assert_eq!(without_shadows(lines(&[&shadow, &line, &shadow])), lines(&[&line]));
+        assert_eq!(without_shadows(lines(&[&line])), lines(&[&line]));
     }
 }

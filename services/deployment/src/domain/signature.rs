@@ -174,6 +174,12 @@ fn is_datetime(text: &str) -> bool {
         || NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
 }
 
+impl Param {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Column {
     /// `InvalidArgument` names the column, what came and what the signature says.
     pub(crate) fn check(&self, elements: &Elements) -> Result<()> {

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use fishy_blob::Blob;
@@ -24,6 +25,8 @@ const MAX_ROWS: usize = 50_000;
 /// So much is not left waiting for the next flush: about 50,000 records of a few features.
 const MANY_BYTES: u64 = 20 * 1024 * 1024;
 const MAX_READ_BYTES: usize = 4 * 1024 * 1024;
+/// Rows that are held as records at a time: as columns they are far smaller.
+const CHUNK_ROWS: usize = 1_000;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Writes records as `predictions/<deployment>/date=YYYY-MM-DD/hour=HH/<uuid>.parquet`, by the time they came in.
@@ -106,31 +109,52 @@ fn read_rows(spool: &Spool, from: u64, until: u64) -> Result<(Vec<u8>, usize, u6
 }
 
 fn files_of(lines: &[u8], name: Uuid) -> Result<Vec<NamedFile>> {
-    let mut groups: BTreeMap<(String, i64), Vec<PredictionRecord>> = BTreeMap::new();
-    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        match serde_json::from_slice::<PredictionRecord>(line) {
-            Ok(record) => {
-                let hour = record.received_ms.div_euclid(HOUR_MS);
-                groups.entry((record.deployment.clone(), hour)).or_default().push(record);
-            }
-            Err(error) => {
-                tracing::error!(%error, "a prediction record cannot be read and is left out of the Parquet log");
+    let mut writers: BTreeMap<(String, i64), ArrowWriter<Vec<u8>>> = BTreeMap::new();
+    let mut lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).peekable();
+    while lines.peek().is_some() {
+        let mut groups: BTreeMap<(String, i64), Vec<PredictionRecord>> = BTreeMap::new();
+        for line in lines.by_ref().take(CHUNK_ROWS) {
+            match serde_json::from_slice::<PredictionRecord>(line) {
+                Ok(record) => {
+                    let hour = record.received_ms.div_euclid(HOUR_MS);
+                    groups.entry((record.deployment.clone(), hour)).or_default().push(record);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a prediction record cannot be read and is left out of the Parquet log");
+                }
             }
         }
+        for (group, records) in groups {
+            let batch = batch_of(&records)?;
+            let writer = match writers.entry(group) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(writer_of(&batch)?),
+            };
+            writer.write(&batch).map_err(|error| failed(&error))?;
+        }
     }
-    groups
+    writers
         .into_iter()
-        .map(|((deployment, hour), records)| {
+        .map(|((deployment, hour), writer)| {
             // "2012-01-31T05:00:00.000Z"
             let time = fishy_core::time::rfc3339(hour * HOUR_MS);
             let (date, hour) = (time.get(..10).unwrap_or_default(), time.get(11..13).unwrap_or_default());
-            Ok((format!("predictions/{deployment}/date={date}/hour={hour}/{name}.parquet"), file_of(&records)?))
+            let content = writer.into_inner().map_err(|error| failed(&error))?;
+            Ok((format!("predictions/{deployment}/date={date}/hour={hour}/{name}.parquet"), content.into()))
         })
         .collect()
 }
 
-fn file_of(records: &[PredictionRecord]) -> Result<Bytes> {
-    let failed = |error: &dyn std::error::Error| Error::internal(format!("cannot write Parquet: {error}"));
+fn failed(error: &dyn std::error::Error) -> Error {
+    Error::internal(format!("cannot write Parquet: {error}"))
+}
+
+fn writer_of(batch: &RecordBatch) -> Result<ArrowWriter<Vec<u8>>> {
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).map_err(|error| failed(&error))
+}
+
+fn batch_of(records: &[PredictionRecord]) -> Result<RecordBatch> {
     let text = |value: fn(&PredictionRecord) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(records.iter().map(value)))
     };
@@ -141,6 +165,7 @@ fn file_of(records: &[PredictionRecord]) -> Result<Bytes> {
         let texts = records.iter().map(value).collect::<serde_json::Result<Vec<String>>>();
         Ok(Arc::new(StringArray::from_iter_values(texts.map_err(|error| failed(&error))?)))
     };
+    let shadows: ArrayRef = Arc::new(records.iter().map(|record| Some(record.is_shadow)).collect::<BooleanArray>());
     let columns = [
         ("id", text(|record| &record.id)),
         ("deployment", text(|record| &record.deployment)),
@@ -152,14 +177,11 @@ fn file_of(records: &[PredictionRecord]) -> Result<Bytes> {
         ("inputs", json(&|record| serde_json::to_string(&record.inputs))?),
         ("outputs", json(&|record| serde_json::to_string(&record.outputs))?),
         ("labels", json(&|record| serde_json::to_string(&record.labels))?),
+        ("is_shadow", shadows),
     ];
     let fields: Vec<Field> =
         columns.iter().map(|(name, column)| Field::new(*name, DataType::clone(column.data_type()), false)).collect();
     let schema = Arc::new(Schema::new(fields));
     let columns = columns.into_iter().map(|(_, column)| column).collect();
-    let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| failed(&error))?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(|error| failed(&error))?;
-    writer.write(&batch).map_err(|error| failed(&error))?;
-    writer.into_inner().map(Bytes::from).map_err(|error| failed(&error))
+    RecordBatch::try_new(schema, columns).map_err(|error| failed(&error))
 }

@@ -7,18 +7,22 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{Health, pause};
+use crate::domain::without_shadows;
 use crate::service::blocking;
 use crate::spool::{Batch, Cursor, Reader, Spool};
 
-const MAX_RECORDS: usize = 500;
+const MAX_RECORDS: usize = 1_000;
 const MAX_BYTES: usize = 1024 * 1024;
+/// Between two batches, so that records which come close after each other go as one: who takes them in pays for each batch.
+/// The first record after a quiet time goes at once.
+const REST: Duration = Duration::from_millis(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Publishes one batch; answers when it is safe on the other side.
-pub(crate) type Publish = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+pub type Publish = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
-/// Passes records on to the prediction stream, in order, at least once.
+/// Passes records on to the prediction stream, in order, at least once; but not those of shadows.
 pub(crate) struct StreamExport {
     pub(crate) spool: Arc<Spool>,
     pub(crate) publish: Publish,
@@ -42,9 +46,12 @@ impl StreamExport {
                         () = self.spool.appended.notified() => {}
                     }
                 }
-                Ok(_) => {
+                Ok(records) => {
                     self.health.set("prediction stream", None);
                     wait = FIRST_PAUSE;
+                    if records < MAX_RECORDS && !pause(REST, &stop).await {
+                        return;
+                    }
                 }
                 Err(error) => {
                     self.health.set("prediction stream", Some(&error));
@@ -64,9 +71,12 @@ impl StreamExport {
             return Ok(0);
         }
         let spool = Arc::clone(&self.spool);
-        let Batch { lines, records, next } =
-            blocking(move || spool.read(from, u64::MAX, MAX_RECORDS, MAX_BYTES)).await?;
-        if records > 0 {
+        let Batch { lines, records, next } = blocking(move || {
+            let batch = spool.read(from, u64::MAX, MAX_RECORDS, MAX_BYTES)?;
+            Ok(Batch { lines: without_shadows(batch.lines), ..batch })
+        })
+        .await?;
+        if !lines.is_empty() {
             (self.publish)(lines.into()).await?;
         }
         if next > from {

@@ -20,7 +20,7 @@ use super::messages::{
     RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
     ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, StatisticDuration,
 };
-use crate::http::v2::{EXTENSIONS, GRAPH_PLATFORM, PLATFORM, served_versions};
+use crate::http::v2::{EXTENSIONS, GRAPH_PLATFORM, served_versions};
 use crate::service::{Live, Service, Slot};
 
 type App = State<Arc<Service>>;
@@ -87,7 +87,7 @@ pub(super) async fn metadata(State(service): App, request: Request) -> Response 
         Ok(ModelMetadataResponse {
             name: slot.name().to_owned(),
             versions: served_versions(&slot, &live, version),
-            platform: PLATFORM.to_owned(),
+            platform: live.batcher.model().platform().to_owned(),
             inputs: tensors(live.layout.inputs()),
             outputs: tensors(live.layout.outputs()),
         })
@@ -118,14 +118,16 @@ fn config_of(slot: &Slot, live: &Live) -> ModelConfig {
         data_type: data_type(spec.datatype).into(),
         dims: dims(spec),
     });
+    let platform = live.batcher.model().platform();
     let rows = i32::try_from(live.batcher.options().max_batch_rows).unwrap_or(i32::MAX);
     ModelConfig {
         name: slot.name().to_owned(),
-        platform: PLATFORM.to_owned(),
+        platform: platform.to_owned(),
         max_batch_size: if is_batchable { rows } else { 0 },
         input: inputs.collect(),
         output: outputs.collect(),
-        backend: "onnxruntime".to_owned(),
+        // `onnxruntime_onnx`, `mlflow_pyfunc`
+        backend: platform.split('_').next().unwrap_or(platform).to_owned(),
     }
 }
 

@@ -6,18 +6,19 @@ use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fishy_core::{Error, Result};
-use fishy_http::{ErrorForm, Failure, Guard, Routes};
-use fishy_inference::Tensor;
+use fishy_http::{Caller, ErrorForm, Failure, Guard, Routes};
+use fishy_inference::{AnswerForm, Tensor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::encoding::{LARGE_BYTES, pack, set_encoding};
 use super::extract::{Body, Path};
+use super::program::forward;
 use super::tensors::{Shaped, to_json};
 use crate::domain::{Frame, OutputsOfRow, Records, RequestMeta, Split, parse_time, prepare_value};
 use crate::events::SERVICE;
@@ -119,17 +120,26 @@ async fn version(State(service): App, Path(name): Path<String>) -> Result<&'stat
 async fn invocations(
     State(service): App,
     Path(name): Path<String>,
+    Caller(caller): Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, Failure> {
+    if service.is_program(&name) {
+        return Ok(forward(&service, &name, &caller, Method::POST, "/invocations", &headers, body).await?);
+    }
     let answered = score(&service, &name, &headers, body).await;
     Ok(answered.inspect_err(|error| service.count_refused(&name, error))?)
 }
 
 /// `/invocations` for the one deployment of a process that has one, as a server of one model answers it.
-async fn only_invocations(State(service): App, headers: HeaderMap, Body(body): Body) -> Result<Response, Failure> {
+async fn only_invocations(
+    State(service): App,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, Failure> {
     let name = only_deployment(&service)?;
-    invocations(State(service), Path(name), headers, Body(body)).await
+    invocations(State(service), Path(name), caller, headers, Body(body)).await
 }
 
 async fn only_ping(State(service): App) -> Result<&'static str, Failure> {
@@ -165,13 +175,7 @@ async fn score(service: &Arc<Service>, name: &str, headers: &HeaderMap, body: By
         read(form, body)?
     };
     let Read { given, params } = request;
-    let mut meta = RequestMeta::new(header(headers, &PREDICTION_ID)?.map(str::to_owned), &params)?;
-    if let Some(time) = header(headers, &EVENT_TIME)? {
-        meta.time_ms = Some(parse_time(time)?);
-    }
-    if let Some(key) = header(headers, &STICKY_KEY)? {
-        meta.sticky_key = Some(key.to_owned());
-    }
+    let meta = meta_of(headers, &params)?;
     let is_frame = matches!(given, Given::Frame(_));
     let answer = service
         .predict(name, None, meta, |layout| {
@@ -183,10 +187,13 @@ async fn score(service: &Arc<Service>, name: &str, headers: &HeaderMap, body: By
         })
         .await?;
     let Answer { id, outputs, rows, .. } = &answer;
-    let body = if is_frame {
-        to_json(&Predictions { predictions: ByRow(outputs, *rows) })?
-    } else {
-        to_json(&Predictions { predictions: ByOutput(outputs) })?
+    let body = match (answer.form(), outputs.as_slice()) {
+        (AnswerForm::Array, [only]) => to_json(&Predictions { predictions: Shaped::new(only) })?,
+        (AnswerForm::Arrays, _) => to_json(&Predictions { predictions: ByOutput(outputs) })?,
+        (AnswerForm::AsAsked | AnswerForm::Array, _) if !is_frame => {
+            to_json(&Predictions { predictions: ByOutput(outputs) })?
+        }
+        _ => to_json(&Predictions { predictions: ByRow(outputs, *rows) })?,
     };
     let (body, encoding) = pack(headers, body).await?;
     let mut response = ([(CONTENT_TYPE, "application/json")], HttpBody::from(body)).into_response();
@@ -195,6 +202,18 @@ async fn score(service: &Arc<Service>, name: &str, headers: &HeaderMap, body: By
     }
     set_encoding(&mut response, encoding);
     Ok(response)
+}
+
+/// What headers and parameters say about a request.
+pub(super) fn meta_of(headers: &HeaderMap, params: &Map<String, Value>) -> Result<RequestMeta> {
+    let mut meta = RequestMeta::new(header(headers, &PREDICTION_ID)?.map(str::to_owned), params)?;
+    if let Some(time) = header(headers, &EVENT_TIME)? {
+        meta.time_ms = Some(parse_time(time)?);
+    }
+    if let Some(key) = header(headers, &STICKY_KEY)? {
+        meta.sticky_key = Some(key.to_owned());
+    }
+    Ok(meta)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {

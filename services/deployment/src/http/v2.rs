@@ -74,9 +74,7 @@ fn answer_json(status: StatusCode, value: &impl Serialize) -> Result<Response, F
 
 /// What the server has beyond the protocol's core.
 pub(crate) const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_repository", "statistics"];
-/// What runs the models, in the words of the protocol.
-pub(crate) const PLATFORM: &str = "onnxruntime_onnx";
-/// The same for an inference graph.
+/// What runs an inference graph, in the words of the protocol.
 pub(crate) const GRAPH_PLATFORM: &str = "ensemble";
 
 async fn server_metadata() -> Result<Response, Failure> {
@@ -121,7 +119,7 @@ async fn describe(service: &Arc<Service>, model: &str, version: Option<&str>) ->
     let body = Metadata {
         name: slot.name(),
         versions: versions.iter().map(String::as_str).collect(),
-        platform: PLATFORM,
+        platform: live.batcher.model().platform(),
         inputs: live.layout.inputs(),
         outputs: live.layout.outputs(),
     };

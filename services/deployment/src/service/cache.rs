@@ -1,21 +1,19 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use fishy_contracts::RegistryClient;
-use fishy_contracts::deployment::{EngineSettings, GraphOptimization};
 use fishy_contracts::registry::{ModelFile, ModelVersion};
 use fishy_core::{Env, Error, Result, check_relative_path};
-use fishy_inference::{Batcher, BatcherOptions, Engine, Model, ModelOptions, Optimization, Tensor};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
-
-use crate::domain::{Golden, Layout, MlModel, loaded_bytes, parse_example};
 
 /// No file of a served model is larger.
 const MAX_FILE_BYTES: usize = 4 * 1024 * 1024 * 1024;
 /// Files that nothing names are deleted when they are older than this; a younger one may be on its way in.
 const KEEP_UNUSED_MS: i64 = 60 * 60 * 1000;
+/// The folder of the checksums of files whose registry keeps none.
+const CHECKSUMS: &str = ".checksums";
 
 /// The model files that were fetched, by digest. What is loaded is always verified against the digest that names it.
 pub(crate) struct ModelCache {
@@ -23,21 +21,19 @@ pub(crate) struct ModelCache {
     env: Env,
 }
 
+/// The checksums of a version's files as they were when they were fetched first.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    model: String,
+    version: String,
+    sha256: BTreeMap<String, String>,
+}
+
 /// A verified folder of a model's files.
 #[derive(Debug, Clone)]
 pub(crate) struct CachedModel {
     pub(crate) digest: String,
     dir: PathBuf,
-}
-
-/// A model that is ready to answer.
-pub(crate) struct LoadedModel {
-    pub(crate) batcher: Arc<Batcher>,
-    pub(crate) layout: Layout,
-    /// The inputs that came with it, in the order of the model's.
-    pub(crate) example: Option<Vec<Tensor>>,
-    /// What it is taken to cost in memory.
-    pub(crate) size_bytes: u64,
 }
 
 /// SHA-256 over path and content hash of every file, in the order of the paths.
@@ -85,7 +81,7 @@ impl ModelCache {
 
     /// The files of a version: out of the cache when the registry's checksums name what is there, else fetched and checked.
     pub(crate) async fn fetch(&self, registry: &RegistryClient, version: &ModelVersion) -> Result<CachedModel> {
-        let files = registry.files(version).await?;
+        let mut files = registry.files(version).await?;
         if files.is_empty() {
             return Err(Error::precondition(format!(
                 "version {} of model {} has no files",
@@ -95,6 +91,10 @@ impl ModelCache {
         for file in &files {
             check_relative_path(&file.path)?;
         }
+        let keeps_none = files.iter().all(|file| file.sha256.is_none());
+        if keeps_none {
+            self.recall(version, &mut files).await?;
+        }
         let known: Option<Vec<(&str, &str)>> =
             files.iter().map(|file| Some((file.path.as_str(), file.sha256.as_deref()?))).collect();
         if let Some(known) = known
@@ -103,11 +103,72 @@ impl ModelCache {
             return Ok(cached);
         }
         let incoming = self.root.join(format!(".incoming-{}", self.env.new_id()));
-        let fetched = self.download(registry, version, &files, &incoming).await;
-        if fetched.is_err() {
-            let _ = tokio::fs::remove_dir_all(&incoming).await;
+        match self.download(registry, version, &files, &incoming).await {
+            Ok((cached, hashes)) => {
+                if keeps_none {
+                    self.keep(version, hashes).await?;
+                }
+                Ok(cached)
+            }
+            Err(error) => {
+                let _ = tokio::fs::remove_dir_all(&incoming).await;
+                Err(error)
+            }
         }
-        fetched
+    }
+
+    fn kept_path(&self, version: &ModelVersion) -> PathBuf {
+        let name = hex::encode(Sha256::digest(format!("{}\0{}", version.name, version.version)));
+        self.root.join(CHECKSUMS).join(format!("{name}.json"))
+    }
+
+    /// Adds the checksums that were kept when the files were fetched first. Files that came or went since are an error.
+    async fn recall(&self, version: &ModelVersion, files: &mut [ModelFile]) -> Result<()> {
+        let path = self.kept_path(version);
+        let kept: Kept = match tokio::fs::read(&path).await {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|error| Error::internal(format!("{} cannot be read", path.display())).with_source(error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let changed = |path: &str| {
+            Error::precondition(format!(
+                "the files of version {} of model {} have changed since they were fetched first: {path} is new or missing",
+                version.version, version.name
+            ))
+        };
+        if let Some(gone) = kept.sha256.keys().find(|path| !files.iter().any(|file| file.path == **path)) {
+            return Err(changed(gone));
+        }
+        for file in files {
+            let sha256 = kept.sha256.get(&file.path).ok_or_else(|| changed(&file.path))?;
+            file.sha256 = Some(sha256.clone());
+        }
+        Ok(())
+    }
+
+    /// Keeps the checksums of files whose registry keeps none, unless that was done before.
+    async fn keep(&self, version: &ModelVersion, hashes: Vec<(String, String)>) -> Result<()> {
+        let path = self.kept_path(version);
+        let kept = Kept {
+            model: version.name.clone(),
+            version: version.version.clone(),
+            sha256: hashes.into_iter().collect(),
+        };
+        let text = serde_json::to_vec(&kept)
+            .map_err(|error| Error::internal("checksums cannot be written").with_source(error))?;
+        let new = path.with_extension(self.env.new_id());
+        blocking(move || {
+            if path.is_file() {
+                return Ok(());
+            }
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(&new, text)?;
+            Ok(std::fs::rename(&new, &path)?)
+        })
+        .await
     }
 
     async fn download(
@@ -116,15 +177,15 @@ impl ModelCache {
         version: &ModelVersion,
         files: &[ModelFile],
         incoming: &Path,
-    ) -> Result<CachedModel> {
+    ) -> Result<(CachedModel, Vec<(String, String)>)> {
         let mut hashes = Vec::with_capacity(files.len());
         for file in files {
             let content = registry.download_checked(version, file, MAX_FILE_BYTES).await?;
             let path = incoming.join(&file.path);
             let hash = blocking(move || write_file(&path, &content)).await?;
-            hashes.push((file.path.as_str(), hash));
+            hashes.push((file.path.clone(), hash));
         }
-        let digest = digest_of(hashes.iter().map(|(path, hash)| (*path, hash.as_str())));
+        let digest = digest_of(hashes.iter().map(|(path, hash)| (path.as_str(), hash.as_str())));
         let dir = self.root.join(&digest);
         match tokio::fs::rename(incoming, &dir).await {
             Ok(()) => {}
@@ -132,7 +193,15 @@ impl ModelCache {
             Err(_) if dir.is_dir() => tokio::fs::remove_dir_all(incoming).await?,
             Err(error) => return Err(error.into()),
         }
-        Ok(CachedModel { digest, dir })
+        Ok((CachedModel { digest, dir }, hashes))
+    }
+
+    /// Forgets the checksums of a version that turned out not to be the first.
+    pub(crate) async fn forget(&self, version: &ModelVersion) -> Result<()> {
+        match tokio::fs::remove_file(self.kept_path(version)).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Deletes files that no revision of interest names.
@@ -141,7 +210,7 @@ impl ModelCache {
         blocking(move || {
             for entry in std::fs::read_dir(root)? {
                 let entry = entry?;
-                let is_used = entry.file_name().to_str().is_some_and(|name| used.contains(name));
+                let is_used = entry.file_name().to_str().is_some_and(|name| name == CHECKSUMS || used.contains(name));
                 let modified = entry.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH);
                 let modified_ms = modified.map_or(0, |since| since.as_millis() as i64);
                 if !is_used && modified_ms < before_ms {
@@ -155,114 +224,10 @@ impl ModelCache {
 }
 
 impl CachedModel {
-    /// Loads the model, warms it up, and lets it answer the example that came with it. `sessions` where the settings name
-    /// no number.
-    pub(crate) async fn load(
-        &self,
-        engine: &Arc<dyn Engine>,
-        settings: &EngineSettings,
-        sessions: usize,
-    ) -> Result<LoadedModel> {
-        let (dir, engine, settings) = (self.dir.clone(), Arc::clone(engine), settings.clone());
-        blocking(move || load(&dir, &*engine, &settings, sessions)).await
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
-}
-
-fn load(dir: &Path, engine: &dyn Engine, settings: &EngineSettings, sessions: usize) -> Result<LoadedModel> {
-    let description = match std::fs::read_to_string(dir.join("MLmodel")) {
-        Ok(text) => MlModel::parse(&text)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => without_mlmodel(dir)?,
-        Err(error) => return Err(error.into()),
-    };
-    let path = dir.join(&description.onnx_path);
-    if !path.is_file() {
-        return Err(Error::precondition(format!(
-            "the model's MLmodel names the file {}, which it does not have",
-            description.onnx_path
-        )));
-    }
-    let options = ModelOptions {
-        sessions: settings.sessions.unwrap_or(sessions).max(1),
-        intra_threads: settings.intra_threads,
-        optimization: match settings.optimization {
-            GraphOptimization::Disabled => Optimization::Disabled,
-            GraphOptimization::Basic => Optimization::Basic,
-            GraphOptimization::Extended => Optimization::Extended,
-            GraphOptimization::All => Optimization::All,
-        },
-        ..ModelOptions::default()
-    };
-    let model = engine.load(&path, &options)?;
-    let layout = Layout::new(model.inputs(), model.outputs(), description.signature.as_ref())?;
-    let layout = layout.with_params(description.params.clone());
-    let example = try_example(dir, &description, &layout, &*model)?;
-    let bounds =
-        BatcherOptions { max_batch_rows: settings.max_batch_rows.max(1), max_queue_bytes: settings.max_queue_bytes };
-    let batcher = Batcher::new(model, bounds, example.clone());
-    let shared_bytes = batcher.model().shared_bytes() as u64;
-    let size_bytes = loaded_bytes(folder_bytes(dir)?, shared_bytes, options.sessions as u64);
-    Ok(LoadedModel { batcher, layout, example, size_bytes })
-}
-
-/// A model that cannot answer its own example, or answers it otherwise than it did when it was made, is not served.
-fn try_example(dir: &Path, description: &MlModel, layout: &Layout, model: &dyn Model) -> Result<Option<Vec<Tensor>>> {
-    let examples = [&description.serving_example, &description.example];
-    let text = examples.into_iter().flatten().find_map(|path| std::fs::read_to_string(dir.join(path)).ok());
-    let golden = match std::fs::read_to_string(dir.join(GOLDEN)) {
-        Ok(text) => Some(Golden::parse(&text)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error.into()),
-    };
-    let Some(text) = text else {
-        return match golden {
-            None => Ok(None),
-            Some(_) => Err(Error::precondition(format!("the model has {GOLDEN}, and no input example they belong to"))),
-        };
-    };
-    let unfit = |error: Error| error.context("the model does not take its own input example");
-    let inputs = parse_example(layout, &text).map_err(unfit)?.tensors;
-    model.warm_up(&inputs, WARM_UP_RUNS).map_err(|error| error.context("the model fails on its own input example"))?;
-    if let Some(golden) = golden {
-        let (rtol, atol) = (golden.rtol, golden.atol);
-        let expected = golden.tensors(layout.outputs())?;
-        model
-            .reproduces(&inputs, &expected, rtol, atol)
-            .map_err(|error| error.context("the model does not reproduce the outputs that came with it"))?;
-    }
-    Ok(Some(inputs))
-}
-
-/// The outputs that belong to the input example.
-const GOLDEN: &str = "golden_outputs.json";
-const WARM_UP_RUNS: usize = 20;
-
-/// A folder without MLflow's description is served when it holds one ONNX file.
-fn without_mlmodel(dir: &Path) -> Result<MlModel> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        names.extend(
-            name.to_str().filter(|name| Path::new(name).extension().is_some_and(|e| e == "onnx")).map(str::to_owned),
-        );
-    }
-    match <[String; 1]>::try_from(names) {
-        Ok([onnx_path]) => {
-            Ok(MlModel { onnx_path, signature: None, params: Vec::new(), serving_example: None, example: None })
-        }
-        Err(names) => Err(Error::precondition(format!(
-            "the model has no MLmodel file, and {} ONNX files where one could be served",
-            names.len()
-        ))),
-    }
-}
-
-fn folder_bytes(dir: &Path) -> Result<u64> {
-    let mut all = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        all += if entry.file_type()?.is_dir() { folder_bytes(&entry.path())? } else { entry.metadata()?.len() };
-    }
-    Ok(all)
 }
 
 fn write_file(path: &Path, content: &Bytes) -> Result<String> {

@@ -27,6 +27,11 @@ impl Service {
     ) -> Result<TrafficReport> {
         check_spec(&spec)?;
         let row = self.row(name).await?;
+        if spec.shadow.is_some() && self.is_program(name) {
+            return Err(Error::precondition(format!(
+                "{name:?} is a program, which may do more than answer: it has no shadow; give a candidate a split"
+            )));
+        }
         // Looked up before anything is kept: a version that does not exist, or that the gate refuses, is the caller's error.
         for version in versions_of(&spec) {
             self.candidate_version(&row, version, spec.splits.iter().any(|split| split.version == version)).await?;
@@ -117,6 +122,12 @@ impl Service {
         let details = json!({what: version});
         let audit = events::audit(&self.env, actor, "deployment:write", &name, Outcome::Done, details)?;
         if let Some(alias) = uri.alias() {
+            if self.registry.is_foreign() {
+                // Ours asks the gate itself before it moves a protected alias.
+                let target =
+                    ModelVersion { name: uri.name.clone(), version: version.to_owned(), ..ModelVersion::default() };
+                self.pass_gate(&row.spec, &target).await?;
+            }
             self.registry.set_alias(&uri.name, alias, version).await?;
             self.store.emit(&audit).await?;
         } else {
@@ -237,8 +248,8 @@ impl Service {
         if let Some(known) = known.filter(|live| live.settings == settings) {
             return Ok(known);
         }
-        let cached = self.cache.fetch(&self.registry, target).await?;
-        let loaded = cached.load(&self.engine, &settings, self.sessions).await?;
+        let cached = self.fetch(target).await?;
+        let loaded = self.loader.load(slot.name(), &cached, &settings).await?;
         let features = loaded.layout.features().to_vec();
         let outputs: Vec<String> = loaded.layout.outputs().iter().map(|spec| spec.name.clone()).collect();
         let current = self.store.revisions(&row.spec.name, 1).await?.pop();
@@ -247,7 +258,7 @@ impl Service {
         }
         if loaded.layout.inputs() != champion.layout.inputs() {
             return Err(Error::precondition(
-                "its ONNX inputs have other names, types or shapes than those of the one that serves",
+                "its inputs have other names, types or shapes than those of the one that serves",
             ));
         }
         let revision = Revision {

@@ -60,6 +60,7 @@ impl Service {
         if !is_unrecorded {
             let inputs: Vec<Tensor> = inputs.iter().map(|tensor| Tensor::clone(tensor)).collect();
             let recorded = Recorded {
+                is_shadow: false,
                 id: &id,
                 deployment: graph.slot.name(),
                 revision: graph.row.number,
@@ -224,7 +225,7 @@ impl Service {
         slot.queued.record(took.queue);
         live.statistics.add(&took, self.env.now_ms());
         if let Some(traffic) = &traffic {
-            self.mirror(traffic, &ran);
+            self.mirror(slot, traffic, &ran, None);
         }
         let mut outputs = ran.outputs;
         for tensor in &mut outputs {

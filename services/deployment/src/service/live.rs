@@ -6,7 +6,8 @@ use fishy_core::{Error, ErrorCode, Result};
 use fishy_inference::{Batcher, Tensor};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use super::cache::LoadedModel;
+use super::loader::LoadedModel;
+use super::program::Program;
 use super::statistics::Statistics;
 use super::traffic::Traffic;
 use crate::domain::Layout;
@@ -18,6 +19,8 @@ pub(crate) struct Live {
     pub(crate) layout: Layout,
     /// The inputs that came with the model, in the order of its own.
     pub(crate) example: Option<Vec<Tensor>>,
+    /// What is asked in place of a model.
+    pub(crate) program: Option<Arc<Program>>,
     pub(crate) statistics: Statistics,
     /// What it was loaded with.
     pub(crate) settings: EngineSettings,
@@ -29,12 +32,13 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn new(revision: Revision, loaded: LoadedModel, settings: EngineSettings) -> Self {
-        let LoadedModel { batcher, layout, example, size_bytes } = loaded;
+        let LoadedModel { batcher, layout, example, size_bytes, program } = loaded;
         Self {
             revision,
             batcher,
             layout,
             example,
+            program,
             statistics: Statistics::default(),
             settings,
             size_bytes,
@@ -71,6 +75,8 @@ pub(crate) struct Slot {
     problem: Mutex<Option<String>>,
     /// Taken out of this process by the repository API; comes back only by it.
     is_unloaded: AtomicBool,
+    /// Whether its revision is a program: it has no features.
+    is_program: AtomicBool,
     /// The generation of the settings that this process has looked at.
     pub(crate) seen_settings: AtomicI64,
     /// One rollout at a time; never held by a request.
@@ -121,6 +127,7 @@ impl Slot {
             traffic: ArcSwapOption::empty(),
             problem: Mutex::new(None),
             is_unloaded: AtomicBool::new(false),
+            is_program: AtomicBool::new(false),
             seen_settings: AtomicI64::new(0),
             rollout: tokio::sync::Mutex::default(),
             replaying: tokio::sync::Mutex::default(),
@@ -156,9 +163,19 @@ impl Slot {
         self.is_unloaded.store(is_unloaded, Ordering::Release);
     }
 
+    /// Whether its revision is a program, in memory or not.
+    pub(crate) fn is_program(&self) -> bool {
+        self.is_program.load(Ordering::Acquire)
+    }
+
+    fn tell_kind(&self, revision: &Revision) {
+        self.is_program.store(revision.features.is_empty(), Ordering::Release);
+    }
+
     /// From now on requests go to this revision.
     pub(crate) fn swap(&self, live: Live) {
         let number = live.revision.number;
+        self.tell_kind(&live.revision);
         // In this order: nobody sees the new revision with the problem of the one before.
         self.set_problem(None);
         let mut asleep = self.lock_asleep();
@@ -207,6 +224,7 @@ impl Slot {
     /// The next request loads this revision, which is not in memory.
     pub(crate) fn begin_asleep(&self, revision: Revision) {
         let number = revision.number;
+        self.tell_kind(&revision);
         *self.lock_asleep() = Some(Asleep { revision, failure: None });
         metrics::gauge!("fishy_deployment_revision", "deployment" => self.name.to_string()).set(number as f64);
         self.tell_loaded(false);

@@ -1,12 +1,14 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fishy_core::{Error, ErrorCode, Result};
-use fishy_inference::{Ran, Tensor};
+use fishy_inference::{AnswerForm, Ran, Tensor};
 use tokio::sync::SemaphorePermit;
 
 use super::Service;
 use super::live::{Live, Slot};
+use super::program::is_a_program;
 use super::statistics::Took;
 use super::traffic::{Candidate, Traffic};
 use crate::domain::{Layout, Prepared, Recorded, RequestMeta, RowOf};
@@ -18,6 +20,15 @@ pub(crate) struct Answer {
     pub(crate) served: Served,
     pub(crate) outputs: Vec<Tensor>,
     pub(crate) rows: usize,
+}
+
+/// What a shadow's answer is recorded with.
+pub(super) struct Kept {
+    id: String,
+    time_ms: i64,
+    received_ms: i64,
+    labels: BTreeMap<String, String>,
+    rows: usize,
 }
 
 /// Who answered.
@@ -33,6 +44,14 @@ impl Answer {
         match &self.served {
             Served::Model(live) => &live.revision.version,
             Served::Graph(version) => version,
+        }
+    }
+
+    /// How MLflow's scoring protocol tells it.
+    pub(crate) fn form(&self) -> AnswerForm {
+        match &self.served {
+            Served::Model(live) => live.batcher.model().answer_form(),
+            Served::Graph(_) => AnswerForm::AsAsked,
         }
     }
 
@@ -58,13 +77,24 @@ impl Service {
         version: Option<&str>,
         deadline: Instant,
     ) -> Result<(Arc<Slot>, Arc<Live>)> {
-        match self.known(name, version)? {
-            (slot, Some(live)) => Ok((slot, live)),
+        let (slot, live) = match self.known(name, version)? {
+            (slot, Some(live)) => (slot, live),
             (slot, None) => {
                 let live = self.wake(&slot, deadline).await?;
-                Ok((slot, live))
+                (slot, live)
             }
-        }
+        };
+        if live.program.is_some() { Err(is_a_program(name)) } else { Ok((slot, live)) }
+    }
+
+    /// What serves, whether it is a model or a program.
+    pub(super) async fn serving_any(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<(Arc<Slot>, Arc<Live>)> {
+        let (slot, live) = self.known(name, None)?;
+        let live = match live {
+            Some(live) => live,
+            None => self.wake(&slot, deadline).await?,
+        };
+        Ok((slot, live))
     }
 
     /// The same without loading: no revision when it is not in memory.
@@ -149,6 +179,7 @@ impl Service {
         let (key, is_unrecorded) = (meta.id.as_deref().map(|id| key_of(slot.name(), id)), meta.is_unrecorded);
         let id = meta.id.unwrap_or_else(|| self.env.new_id());
         let recorded = Recorded {
+            is_shadow: false,
             id: &id,
             deployment: slot.name(),
             revision: live.revision.number,
@@ -163,9 +194,7 @@ impl Service {
             paths: &[],
             rows,
         };
-        if !is_unrecorded {
-            self.record(slot, key, &recorded)?;
-        }
+        let is_new = !is_unrecorded && self.record(slot, key, &recorded)? == Appended::Recorded;
         let took = Took {
             total: started.elapsed(),
             queue: ran.queued,
@@ -178,7 +207,9 @@ impl Service {
         slot.queued.record(took.queue);
         live.statistics.add(&took, self.env.now_ms());
         if let Some(traffic) = traffic {
-            self.mirror(&traffic, &ran);
+            let time_ms = meta.time_ms.unwrap_or(received_ms);
+            let keep = is_new.then(|| Kept { id: id.clone(), time_ms, received_ms, labels: meta.labels, rows });
+            self.mirror(slot, &traffic, &ran, keep);
         }
         Ok(Answer { id, served: Served::Model(live), outputs: ran.outputs, rows })
     }
@@ -200,16 +231,41 @@ impl Service {
     }
 
     /// Puts every row into the spool: one write.
-    pub(super) fn record(&self, slot: &Slot, key: Option<u128>, recorded: &Recorded<'_>) -> Result<()> {
+    pub(super) fn record(&self, slot: &Slot, key: Option<u128>, recorded: &Recorded<'_>) -> Result<Appended> {
         let rows = recorded.rows;
         let mut frames = Vec::with_capacity(512 * rows.min(1024));
         for row in 0..rows {
             push_frame(&mut frames, &RowOf(recorded, row))?;
         }
-        if self.spool.append(key, &frames, rows as u64)? == Appended::Recorded {
+        let appended = self.spool.append(key, &frames, rows as u64)?;
+        if appended == Appended::Recorded {
             slot.recorded.increment(rows as u64);
         }
-        Ok(())
+        Ok(appended)
+    }
+
+    /// The same for a shadow's answer, which nobody waits for.
+    fn record_shadow(&self, slot: &Slot, live: &Live, ran: &Ran, kept: &Kept) {
+        let recorded = Recorded {
+            is_shadow: true,
+            id: &kept.id,
+            deployment: slot.name(),
+            revision: live.revision.number,
+            version: &live.revision.version,
+            time_ms: kept.time_ms,
+            received_ms: kept.received_ms,
+            latency_us: ran.computed.as_micros() as u64,
+            layout: &live.layout,
+            inputs: &ran.inputs,
+            outputs: &ran.outputs,
+            labels: &kept.labels,
+            paths: &[],
+            rows: kept.rows,
+        };
+        // Its request is in the spool: the id is known there, and says nothing of this one.
+        if let Err(error) = self.record(slot, None, &recorded) {
+            tracing::debug!(error = error.chain(), deployment = slot.name(), "a shadow's answer is not recorded");
+        }
     }
 
     /// Lets a candidate answer when it is its share. Where it fails of itself, the revision that serves answers instead: no
@@ -255,21 +311,26 @@ impl Service {
         Ok((Arc::clone(champion), ran))
     }
 
-    fn judge(self: &Arc<Self>, slot: &Arc<Slot>, traffic: &Traffic, candidate: &Candidate) {
+    pub(super) fn judge(self: &Arc<Self>, slot: &Arc<Slot>, traffic: &Traffic, candidate: &Candidate) {
         if let Some(reason) = traffic.judge(candidate) {
             let (service, slot) = (Arc::clone(self), Arc::clone(slot));
             self.background.spawn(async move { service.take_back(&slot, &reason).await });
         }
     }
 
-    pub(super) fn mirror(&self, traffic: &Arc<Traffic>, ran: &Ran) {
+    /// Asks the shadow as well, in the background; `kept` is what its answer is recorded with, where the request was.
+    pub(super) fn mirror(self: &Arc<Self>, slot: &Arc<Slot>, traffic: &Arc<Traffic>, ran: &Ran, kept: Option<Kept>) {
         let Some(mirror) = &traffic.shadow else { return };
         let Some(permit) = mirror.admit(traffic) else { return };
         let mirror = Arc::clone(mirror);
         let inputs = ran.inputs.clone();
         let answered: Vec<_> = ran.outputs.iter().map(|output| (output.name.clone(), output.data.clone())).collect();
+        let kept = kept.filter(|_| mirror.is_recorded()).map(|kept| (kept, Arc::clone(self), Arc::clone(slot)));
         self.background.spawn(async move {
-            mirror.ask(inputs, &answered, SHADOW_PATIENCE).await;
+            let ran = mirror.ask(inputs, &answered, SHADOW_PATIENCE).await;
+            if let (Some(ran), Some((kept, service, slot))) = (ran, kept) {
+                service.record_shadow(&slot, &mirror.live, &ran, &kept);
+            }
             drop(permit);
         });
     }

@@ -9,8 +9,9 @@ use fishy_contracts::registry::{ModelVersion, ProtectedAlias};
 use fishy_core::{Error, ErrorCode, Result};
 use serde_json::json;
 
-use super::cache::LoadedModel;
+use super::cache::CachedModel;
 use super::live::{Live, Refused, RolloutState, Slot};
+use super::loader::LoadedModel;
 use super::{CACHED_REVISIONS, Service};
 use crate::domain::{ModelUri, Reference};
 use crate::events;
@@ -38,7 +39,7 @@ impl Service {
                 continue;
             }
             for revision in revisions {
-                match self.load_cached(&revision.revision.digest, &settings).await {
+                match self.load_cached(&row.spec.name, &revision.revision.digest, &settings).await {
                     Ok(loaded) => {
                         slot.swap(Live::new(revision.revision, loaded, settings.clone()));
                         break;
@@ -55,8 +56,9 @@ impl Service {
         Ok(())
     }
 
-    async fn load_cached(&self, digest: &str, settings: &EngineSettings) -> Result<LoadedModel> {
-        self.cache.find(digest).await?.load(&self.engine, settings, self.sessions).await
+    async fn load_cached(&self, name: &str, digest: &str, settings: &EngineSettings) -> Result<LoadedModel> {
+        let cached = self.cache.find(digest).await?;
+        self.loader.load(name, &cached, settings).await
     }
 
     /// Brings a deployment to where it should be. What stands in the way becomes its problem; the revision that serves goes
@@ -169,15 +171,15 @@ impl Service {
         revision: &Revision,
         settings: &EngineSettings,
     ) -> Result<LoadedModel> {
-        match self.load_cached(&revision.digest, settings).await {
+        match self.load_cached(name, &revision.digest, settings).await {
             Ok(loaded) => Ok(loaded),
-            Err(_) => self.load_fetched(revision, settings).await.map_err(|error| {
+            Err(_) => self.load_fetched(name, revision, settings).await.map_err(|error| {
                 error.context(format_args!("revision {} of {name} cannot be loaded", revision.number))
             }),
         }
     }
 
-    async fn load_fetched(&self, revision: &Revision, settings: &EngineSettings) -> Result<LoadedModel> {
+    async fn load_fetched(&self, name: &str, revision: &Revision, settings: &EngineSettings) -> Result<LoadedModel> {
         let version = self.registry.version(&revision.model, &revision.version).await?;
         let cached = self.cache.fetch(&self.registry, &version).await?;
         if cached.digest != revision.digest {
@@ -186,7 +188,25 @@ impl Service {
                 revision.version, revision.model, cached.digest, revision.digest
             )));
         }
-        cached.load(&self.engine, settings, self.sessions).await
+        self.loader.load(name, &cached, settings).await
+    }
+
+    /// Fetches the files of a version. A foreign registry keeps no checksums: then they must be those that were served
+    /// before under the same name, by any replica.
+    pub(super) async fn fetch(&self, target: &ModelVersion) -> Result<CachedModel> {
+        let cached = self.cache.fetch(&self.registry, target).await?;
+        if self.registry.is_foreign()
+            && let Some(before) = self.store.digest_of(&target.name, &target.version).await?
+            && before != cached.digest
+        {
+            self.cache.forget(target).await?;
+            return Err(Error::precondition(format!(
+                "the files of version {} of model {} have changed since they were served first: their digest is {}, and \
+                 was {before}",
+                target.version, target.name, cached.digest
+            )));
+        }
+        Ok(cached)
     }
 
     /// The version that should serve; `None` when it is fixed and serves already.
@@ -252,9 +272,9 @@ impl Service {
         target: &ModelVersion,
         promotion_id: Option<String>,
     ) -> Result<()> {
-        let cached = self.cache.fetch(&self.registry, target).await?;
+        let cached = self.fetch(target).await?;
         let settings: EngineSettings = self.store.setting(&spec.name, "engine").await?.unwrap_or_default();
-        let loaded = cached.load(&self.engine, &settings, self.sessions).await?;
+        let loaded = self.loader.load(&spec.name, &cached, &settings).await?;
         let features = loaded.layout.features().to_vec();
         let outputs: Vec<String> = loaded.layout.outputs().iter().map(|spec| spec.name.clone()).collect();
         if let Some(newest) = newest {

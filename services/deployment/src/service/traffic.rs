@@ -1,18 +1,17 @@
 //! Where requests go beside the revision that serves: splits with a canary's rule, and a shadow.
 
-use std::hash::Hasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fishy_contracts::deployment::{CanaryRule, Shadow, ShadowReport, TrafficReport, TrafficSpec, VersionReport};
 use fishy_core::{Error, Result};
-use fishy_inference::{Tensor, TensorData};
+use fishy_inference::{Ran, Tensor, TensorData};
 use tokio::sync::Semaphore;
 
 use super::live::Live;
 use super::statistics::Meter;
-use crate::domain::compare;
+use crate::domain::{compare, spread};
 
 /// So many requests are mirrored at the same time at most.
 const MAX_MIRRORED: usize = 64;
@@ -164,32 +163,11 @@ impl Traffic {
 /// A number from 0 to 100 for a request: by its sticky key, or spread evenly.
 pub(super) fn ticket(counter: &AtomicU64, deployment: &str, sticky_key: Option<&str>) -> f64 {
     if let Some(key) = sticky_key {
-        // Stable over processes and releases: FNV-1a, and a finish that spreads its low bits (splitmix64).
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        hasher.write(deployment.as_bytes());
-        hasher.write(&[0]);
-        hasher.write(key.as_bytes());
-        let mut mixed = hasher.finish();
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        return ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 * 100.0;
+        return spread(&[deployment, key]) * 100.0;
     }
     // Multiples of the golden ratio leave no gap anywhere, however few requests there are.
     let step = counter.fetch_add(1, Ordering::Relaxed);
     step.wrapping_mul(0x9e37_79b9_7f4a_7c15) as f64 / u64::MAX as f64 * 100.0
-}
-
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
 }
 
 fn judge(rule: &CanaryRule, candidate: &Meter, champion: &Meter) -> Option<String> {
@@ -246,8 +224,18 @@ impl Mirror {
         permit
     }
 
-    /// Asks the shadow what the other has answered, and compares.
-    pub(crate) async fn ask(&self, inputs: Vec<Tensor>, answered: &[(String, TensorData)], patience: Duration) {
+    /// Whether its answers go into the prediction log.
+    pub(crate) const fn is_recorded(&self) -> bool {
+        self.settings.is_recorded
+    }
+
+    /// Asks the shadow what the other has answered, and compares. Nothing, where it fails.
+    pub(crate) async fn ask(
+        &self,
+        inputs: Vec<Tensor>,
+        answered: &[(String, TensorData)],
+        patience: Duration,
+    ) -> Option<Ran> {
         let started = Instant::now();
         match self.live.batcher.run(inputs, started + patience).await {
             Ok(ran) => {
@@ -259,10 +247,13 @@ impl Mirror {
                 seen.max_difference = seen.max_difference.max(difference.max);
                 seen.sum_difference += difference.sum;
                 seen.numbers += difference.numbers;
+                drop(seen);
+                Some(ran)
             }
             Err(error) => {
                 self.meter.failed();
                 tracing::debug!(error = error.chain(), version = self.live.revision.version, "a shadow failed");
+                None
             }
         }
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::cursor::CursorFile;
 use super::recent::{Recent, key_of};
-use super::{Inner, KEEP_BYTES, Reader, Segment, create_segment, frame, segment_path};
+use super::{Inner, KEEP_BYTES, ReaderState, Segment, create_segment, frame, segment_path};
 
 /// The two members of a record that make its key.
 #[derive(Deserialize)]
@@ -19,10 +19,23 @@ struct Identified<'a> {
     deployment: std::borrow::Cow<'a, str>,
 }
 
+/// The readers in the order of their places.
+fn readers(dir: &Path, sinks: &[&str]) -> io::Result<Vec<ReaderState>> {
+    let cursor = |name: &str| CursorFile::open(&dir.join(format!("cursor-{name}")));
+    let mut readers = Vec::new();
+    for name in ["parquet", "stream"] {
+        readers.push(ReaderState { file: cursor(name)?, dropped: 0, counter: None });
+    }
+    for name in sinks {
+        let counter = metrics::counter!("fishy_prediction_sink_dropped_total", "sink" => (*name).to_owned());
+        readers.push(ReaderState { file: cursor(&format!("sink-{name}"))?, dropped: 0, counter: Some(counter) });
+    }
+    Ok(readers)
+}
+
 /// Reads a folder as a crash may have left it.
-pub(super) fn recover(dir: &Path) -> io::Result<Inner> {
-    let [parquet, stream] = Reader::ALL.map(|reader| CursorFile::open(&dir.join(format!("cursor-{}", reader.name()))));
-    let cursors = [parquet?, stream?];
+pub(super) fn recover(dir: &Path, sinks: &[&str]) -> io::Result<Inner> {
+    let readers = readers(dir, sinks)?;
     let mut bases = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
@@ -58,11 +71,11 @@ pub(super) fn recover(dir: &Path) -> io::Result<Inner> {
     }
     // A loss of power can take records that a reader has passed already. Positions must not be given twice.
     let end = segments.back().map_or(0, Segment::end);
-    let base = cursors.iter().map(|file| file.cursor.position).fold(end, u64::max);
+    let base = readers.iter().map(|reader| reader.file.cursor.position).fold(end, u64::max);
     if segments.is_empty() || base > end {
         segments.push_back(Segment { base, len: 0, records: 0 });
     }
     let base = segments.back().map_or(base, |segment| segment.base);
     let active = Arc::new(create_segment(dir, base)?);
-    Ok(Inner { segments, active, is_dirty: false, unsynced: Vec::new(), cursors, recent, problem: None })
+    Ok(Inner { segments, active, is_dirty: false, unsynced: Vec::new(), readers, recent, problem: None })
 }

@@ -53,13 +53,13 @@ fn records_come_back_in_order_across_segments_and_restarts() {
     let options = SpoolOptions { max_bytes: 1024 * 1024, ..ROOMY };
     let expected: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     {
-        let spool = Spool::open(dir.path(), options).unwrap();
+        let spool = Spool::open(dir.path(), options, &[]).unwrap();
         for id in &expected[..200] {
             assert_eq!(append(&spool, id, 1000).unwrap(), Appended::Recorded);
         }
     }
     assert!(segments_in(&dir).len() > 1, "the test wants several segments");
-    let spool = Spool::open(dir.path(), options).unwrap();
+    let spool = Spool::open(dir.path(), options, &[]).unwrap();
     for id in &expected[200..] {
         append(&spool, id, 1000).unwrap();
     }
@@ -69,7 +69,7 @@ fn records_come_back_in_order_across_segments_and_restarts() {
 #[test]
 fn a_record_larger_than_a_batch_is_read_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOMY).unwrap();
+    let spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
     append(&spool, "small", 10).unwrap();
     append(&spool, "large", 50_000).unwrap();
     append(&spool, "last", 10).unwrap();
@@ -80,7 +80,7 @@ fn a_record_larger_than_a_batch_is_read_alone() {
 fn a_torn_tail_is_cut_and_writing_goes_on_behind_what_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let spool = Spool::open(dir.path(), ROOMY).unwrap();
+        let spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
         append(&spool, "a", 10).unwrap();
         append(&spool, "b", 10).unwrap();
     }
@@ -89,7 +89,7 @@ fn a_torn_tail_is_cut_and_writing_goes_on_behind_what_is_whole() {
     let torn = frame_of("c", 10);
     for cut in 1..torn.len() {
         std::fs::write(&segment, [&whole[..], &torn[..cut]].concat()).unwrap();
-        let spool = Spool::open(dir.path(), ROOMY).unwrap();
+        let spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
         append(&spool, "d", 10).unwrap();
         assert_eq!(ids(&spool), ["a", "b", "d"], "cut after {cut} bytes");
     }
@@ -99,7 +99,7 @@ fn a_torn_tail_is_cut_and_writing_goes_on_behind_what_is_whole() {
 fn an_id_is_recorded_once_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let spool = Spool::open(dir.path(), ROOMY).unwrap();
+        let spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
         append(&spool, "a", 10).unwrap();
         assert_eq!(append(&spool, "a", 10).unwrap(), Appended::Repeated);
         assert_eq!(ids(&spool), ["a"]);
@@ -115,7 +115,7 @@ fn an_id_is_recorded_once_also_after_a_restart() {
 fn a_full_spool_drops_the_oldest_and_stays_within_its_bound() {
     let dir = tempfile::tempdir().unwrap();
     let options = SpoolOptions { max_bytes: 64 * 1024, when_full: SpoolFull::DropOldest };
-    let spool = Spool::open(dir.path(), options).unwrap();
+    let spool = Spool::open(dir.path(), options, &[]).unwrap();
     for n in 0..300 {
         assert_eq!(append(&spool, &n.to_string(), 1000).unwrap(), Appended::Recorded);
     }
@@ -134,7 +134,7 @@ fn a_full_spool_drops_the_oldest_and_stays_within_its_bound() {
 fn a_full_spool_refuses_until_its_readers_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let options = SpoolOptions { max_bytes: 64 * 1024, when_full: SpoolFull::Refuse };
-    let spool = Spool::open(dir.path(), options).unwrap();
+    let spool = Spool::open(dir.path(), options, &[]).unwrap();
     let mut accepted = 0;
     let error = loop {
         match append(&spool, &accepted.to_string(), 1000) {
@@ -155,7 +155,7 @@ fn a_full_spool_refuses_until_its_readers_make_room() {
 fn what_all_have_read_is_deleted_except_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let options = SpoolOptions { max_bytes: 256 * 1024, ..ROOMY };
-    let spool = Spool::open(dir.path(), options).unwrap();
+    let spool = Spool::open(dir.path(), options, &[]).unwrap();
     for n in 0..240 {
         append(&spool, &n.to_string(), 1000).unwrap();
     }
@@ -173,7 +173,7 @@ fn what_all_have_read_is_deleted_except_the_newest() {
 fn positions_are_not_given_twice_when_the_newest_records_were_lost() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let spool = Spool::open(dir.path(), ROOMY).unwrap();
+        let spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
         append(&spool, "a", 100).unwrap();
         append(&spool, "b", 100).unwrap();
         for reader in Reader::ALL {
@@ -183,7 +183,7 @@ fn positions_are_not_given_twice_when_the_newest_records_were_lost() {
     let segment = segments_in(&dir).pop().unwrap();
     let whole = std::fs::read(&segment).unwrap();
     std::fs::write(&segment, &whole[..whole.len() - 5]).unwrap();
-    let spool = Spool::open(dir.path(), ROOMY).unwrap();
+    let spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
     append(&spool, "c", 10).unwrap();
     let unread = ids_from(&spool, spool.cursor(Reader::Stream).position).0;
     assert_eq!(unread, ["c"]);
@@ -193,7 +193,7 @@ fn positions_are_not_given_twice_when_the_newest_records_were_lost() {
 fn a_damaged_part_is_skipped_and_the_reader_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let options = SpoolOptions { max_bytes: 64 * 1024, ..ROOMY };
-    let spool = Spool::open(dir.path(), options).unwrap();
+    let spool = Spool::open(dir.path(), options, &[]).unwrap();
     for n in 0..30 {
         append(&spool, &n.to_string(), 1000).unwrap();
     }
@@ -209,9 +209,66 @@ fn a_damaged_part_is_skipped_and_the_reader_goes_on() {
 #[test]
 fn a_folder_has_one_spool() {
     let dir = tempfile::tempdir().unwrap();
-    let _spool = Spool::open(dir.path(), ROOMY).unwrap();
-    let error = Spool::open(dir.path(), ROOMY).err().unwrap();
+    let _spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
+    let error = Spool::open(dir.path(), ROOMY, &[]).err().unwrap();
     assert_eq!(error.code(), ErrorCode::FailedPrecondition);
+}
+
+#[test]
+fn a_sink_has_its_own_cursor_and_holds_up_what_it_has_not_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SpoolOptions { max_bytes: 256 * 1024, ..ROOMY };
+    let sinks = ["lake", "queue"];
+    let (lake, queue) = (Reader::Sink(0), Reader::Sink(1));
+    let end = {
+        let spool = Spool::open(dir.path(), options, &sinks).unwrap();
+        for n in 0..200 {
+            append(&spool, &n.to_string(), 1000).unwrap();
+        }
+        for reader in Reader::ALL.into_iter().chain([lake]) {
+            spool.set_cursor(reader, Cursor::at(spool.end())).unwrap();
+        }
+        assert_eq!(ids(&spool).len(), 200, "one sink has not passed anything");
+        assert_eq!(spool.lag(lake), Lag::default());
+        let behind = spool.lag(queue);
+        assert_eq!((behind.records, behind.bytes, behind.dropped), (200, spool.end(), 0));
+        spool.end()
+    };
+    let spool = Spool::open(dir.path(), options, &sinks).unwrap();
+    assert_eq!((spool.cursor(lake).position, spool.cursor(queue).position), (end, 0));
+    spool.set_cursor(queue, Cursor::at(end)).unwrap();
+    assert!(ids(&spool).len() < 200, "everybody has passed them");
+    // Another sink gets what is still there.
+    drop(spool);
+    let spool = Spool::open(dir.path(), options, &["new", "lake"]).unwrap();
+    assert!(spool.lag(Reader::Sink(0)).records > 0);
+    assert_eq!(spool.lag(Reader::Sink(1)), Lag::default());
+}
+
+#[test]
+fn what_is_dropped_is_counted_for_each_reader_that_had_not_passed_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SpoolOptions { max_bytes: 64 * 1024, ..ROOMY };
+    let spool = Spool::open(dir.path(), options, &["fast", "slow"]).unwrap();
+    let (fast, slow) = (Reader::Sink(0), Reader::Sink(1));
+    for n in 0..500 {
+        append(&spool, &n.to_string(), 1000).unwrap();
+        if n == 4 {
+            // In the middle of a segment.
+            spool.set_cursor(slow, Cursor::at(spool.end())).unwrap();
+        }
+        for reader in Reader::ALL.into_iter().chain([fast]) {
+            spool.set_cursor(reader, Cursor::at(spool.end())).unwrap();
+        }
+    }
+    let left = ids_from(&spool, spool.cursor(slow).position).0.len() as u64;
+    assert_eq!(spool.lag(slow).dropped, 500 - 5 - left);
+    assert_eq!(spool.lag(slow).records, left);
+    assert_eq!(spool.lag(fast), Lag::default());
+    assert_eq!(spool.lag(Reader::Parquet).dropped, 0);
+    // What never had room is lost to all.
+    assert_eq!(append(&spool, "huge", 70_000).unwrap(), Appended::Dropped);
+    assert_eq!(spool.lag(fast).dropped, 1);
 }
 
 /// A device on which every write fails for want of space.
@@ -220,7 +277,7 @@ fn a_folder_has_one_spool() {
 fn a_full_disk_is_told_and_over_as_soon_as_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let full = || Arc::new(OpenOptions::new().write(true).open("/dev/full").unwrap());
-    let spool = Spool::open(dir.path(), ROOMY).unwrap();
+    let spool = Spool::open(dir.path(), ROOMY, &[]).unwrap();
     append(&spool, "a", 10).unwrap();
     spool.lock().active = full();
     assert_eq!(append(&spool, "b", 10).unwrap(), Appended::Dropped);
@@ -230,7 +287,7 @@ fn a_full_disk_is_told_and_over_as_soon_as_there_is_room() {
     drop(spool);
 
     let refusing = SpoolOptions { when_full: SpoolFull::Refuse, ..ROOMY };
-    let spool = Spool::open(dir.path(), refusing).unwrap();
+    let spool = Spool::open(dir.path(), refusing, &[]).unwrap();
     spool.lock().active = full();
     assert_eq!(append(&spool, "c", 10).unwrap_err().code(), ErrorCode::Unavailable);
     append(&spool, "d", 10).unwrap();

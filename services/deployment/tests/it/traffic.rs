@@ -66,7 +66,7 @@ async fn a_shadow_is_asked_compared_and_never_answers() {
     let (world, app) = serving().await;
     world.collect_stream().await;
     let shadow = |version: &str| TrafficSpec {
-        shadow: Some(Shadow { version: version.into(), percent: 100.0, tolerance: 1e-4 }),
+        shadow: Some(Shadow { version: version.into(), percent: 100.0, tolerance: 1e-4, is_recorded: false }),
         ..TrafficSpec::default()
     };
     app.api.set_traffic(NAME, &shadow("2")).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_gated_deployment_gives_requests_only_to_what_the_gate_lets_through() 
     assert_eq!(app.api.set_traffic(NAME, &split("2", 10.0)).await.unwrap_err().code(), ErrorCode::PermissionDenied);
     let promote = PromoteRequest { version: "2".into() };
     assert_eq!(app.api.promote(NAME, &promote).await.unwrap_err().code(), ErrorCode::PermissionDenied);
-    let shadow = Shadow { version: "2".into(), percent: 100.0, tolerance: 0.0 };
+    let shadow = Shadow { version: "2".into(), percent: 100.0, tolerance: 0.0, is_recorded: false };
     let mirrored = TrafficSpec { shadow: Some(shadow), ..TrafficSpec::default() };
     assert_eq!(app.api.set_traffic(NAME, &mirrored).await.unwrap().problem, None, "a shadow answers nobody");
 }

@@ -70,6 +70,10 @@ pub struct World {
     pub env: Env,
     pub clock: Arc<ManualClock>,
     pub blob: Blob,
+    /// The registry is an MLflow server: it has none of what only ours has.
+    pub is_foreign: bool,
+    /// Who may do what.
+    pub authorizer: Authorizer,
     /// Every record that came over the stream.
     pub streamed: Arc<Mutex<Vec<PredictionRecord>>>,
 }
@@ -157,6 +161,8 @@ impl World {
             env: Env { clock: Arc::clone(&clock) as _, ids: Arc::new(SequentialIds::default()) },
             clock,
             blob: Blob::open("memory:", &BlobOptions::default()).unwrap(),
+            is_foreign: false,
+            authorizer: Authorizer::embedded(NOW_MS).unwrap(),
             streamed: Arc::default(),
         };
         {
@@ -200,6 +206,7 @@ impl World {
         let stop = CancellationToken::new();
         let (registry, deployment) = (ServiceSlot::default(), ServiceSlot::default());
         registry.fill(fakes(Arc::clone(&self.registry)));
+        let to_registry = ServiceClient::local("registry", &registry, "deployment");
         let deps = Deps {
             env: self.env.clone(),
             config,
@@ -207,11 +214,15 @@ impl World {
             bus: self.bus.clone(),
             guard: Guard {
                 authenticator: Authenticator::local(),
-                authorizer: Authorizer::embedded(NOW_MS).unwrap(),
+                authorizer: self.authorizer.clone(),
                 max_body_bytes: 64 * 1024,
                 request_timeout: Duration::from_mins(1),
             },
-            registry: RegistryClient(ServiceClient::local("registry", &registry, "deployment")),
+            registry: if self.is_foreign {
+                RegistryClient::mlflow(to_registry)
+            } else {
+                RegistryClient::new(to_registry)
+            },
             governance: GovernanceClient(ServiceClient::local("governance", &registry, "deployment")),
             monitoring: MonitoringClient(ServiceClient::local("monitoring", &registry, "deployment")),
             blob: self.blob.clone(),
@@ -352,6 +363,7 @@ fn fakes(shared: Shared) -> Router {
         .route("/api/2.0/mlflow/model-versions/get", get(by_version))
         .route("/api/2.0/mlflow/model-versions/get-download-uri", get(download_uri))
         .route("/api/2.0/mlflow-artifacts/artifacts/{*path}", get(artifact))
+        .route("/api/2.0/mlflow-artifacts/artifacts", get(listing))
         .route("/api/v1/registry/models/{model}/versions/{version}/files", get(files))
         .route("/api/v1/registry/protected-aliases", put(protect))
         .route("/api/v1/promotions/check", get(check))
@@ -415,6 +427,16 @@ async fn artifact(State(shared): State<Shared>, UrlPath(path): UrlPath<String>) 
     registry.downloads += 1;
     let content = registry.damaged.get(file).cloned().or_else(|| registry.versions[version].get(file).cloned());
     content.map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response)
+}
+
+/// What MLflow's server tells of the folder of a version: names and sizes.
+async fn listing(State(shared): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let registry = shared.lock().unwrap();
+    let files: Vec<Value> = registry.versions[&query["path"]]
+        .iter()
+        .map(|(path, content)| json!({"path": path, "is_dir": false, "file_size": content.len()}))
+        .collect();
+    json_answer(&json!({"files": files}))
 }
 
 async fn logged(State(shared): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Response {

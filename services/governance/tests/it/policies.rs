@@ -64,7 +64,7 @@ async fn a_new_file_counts_up_from_the_record(rig: Rig) {
     }
     std::fs::write(&file, more(&built_in, "auditor")).unwrap();
     let path = file.display().to_string();
-    let rig = rig.restart_with(|config| config.governance.policies = path).await.unwrap();
+    let rig = Box::pin(rig.restart_with(|config| config.governance.policies = path)).await.unwrap();
     assert_eq!(rig.get("/api/v1/policies/bundle").await.json()["version"], 4);
     assert_eq!(reads_audit(&rig, "auditor").await, 200);
     let rig = rig.restart().await;
@@ -78,6 +78,6 @@ async fn a_file_that_is_not_valid_stops_the_start() {
     let file = rig.folder.path().join("policies.cedar");
     std::fs::write(&file, "permit (").unwrap();
     let path = file.display().to_string();
-    let error = rig.restart_with(|config| config.governance.policies = path).await.err().unwrap();
+    let error = Box::pin(rig.restart_with(|config| config.governance.policies = path)).await.err().unwrap();
     assert_eq!(error.code(), fishy_core::ErrorCode::InvalidArgument);
 }

@@ -4,7 +4,7 @@ use fishy_authz::Identity;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, compliance, on_both};
+use crate::rig::{On, Rig, compliance, on_both};
 
 on_both!(
     decisions_are_recorded,
@@ -150,4 +150,33 @@ async fn an_alias_names_what_was_approved(rig: Rig) {
     assert_eq!(check("3").await, (true, Some("newer".to_owned())));
     let other = rig.get("/api/v1/promotions/check?model=oxygen&alias=shadow&version=2").await.json();
     assert_eq!(other["is_allowed"], false, "an approval is for one alias");
+}
+
+#[tokio::test]
+async fn a_file_has_the_policies_of_the_gate() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gate.cedar");
+    let policies = r#"
+        @id("fine") @reason("it is fine") permit (principal, action, resource);
+        @id("flips") @reason("{replay_flips} decisions flip") forbid (principal, action, resource)
+        when { context has replay_flips_bp && context.replay_flips_bp > 100 };"#;
+    std::fs::write(&file, policies).unwrap();
+    let path = file.display().to_string();
+    let rig = Rig::with(On::Sqlite, |config| config.governance.gate_policies.clone_from(&path)).await;
+    // The built-in policies would refuse it.
+    let worse = json!({"challenger_error": 0.9});
+    assert_eq!(ask(&rig, &request("p1", worse)).await["reasons"], json!(["it is fine"]));
+    let replay =
+        json!({"rows": 100, "compared": 100, "failed": 0, "changed": 2, "flips": 2, "labels": 0, "is_complete": true});
+    let answer = ask(&rig, &request("p2", json!({"replay": replay}))).await;
+    assert_eq!((&answer["status"], &answer["reasons"]), (&json!("rejected"), &json!(["2 decisions flip"])));
+    assert_eq!(answer["request"]["replay"], replay, "recorded with the decision");
+    let bad =
+        json!({"rows": 1, "compared": 2, "failed": 0, "changed": 0, "flips": 0, "labels": 0, "is_complete": true});
+    let path = "/api/v1/promotions";
+    let refused = rig.post_as(Identity::service("pipelines"), path, &request("p3", json!({"replay": bad}))).await;
+    assert_eq!(refused.code(), "INVALID_ARGUMENT");
+    std::fs::write(&file, "permit (").unwrap();
+    let error = Box::pin(rig.restart_with(|_| ())).await.err().unwrap();
+    assert!(error.message().contains("governance.gate_policies"), "{error}");
 }

@@ -119,7 +119,7 @@ impl Rig {
     }
 
     pub async fn restart(self) -> Self {
-        self.restart_with(|_| ()).await.unwrap()
+        Box::pin(self.restart_with(|_| ())).await.unwrap()
     }
 
     /// Status, content type and body of any request; without an identity the guard takes it for the local administrator.

@@ -1,5 +1,7 @@
 //! Prediction records as they come from the stream, and what is kept of them.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
 use fishy_contracts::deployment::PredictionRecord;
@@ -7,6 +9,7 @@ use fishy_core::{Error, Result};
 use serde_json::Value;
 
 use super::is_time;
+use wire::{Labels, Numbers, Outputs, Text, Wire};
 
 /// The longest id.
 pub const MAX_ID_BYTES: usize = 512;
@@ -57,15 +60,43 @@ pub fn read_batch(lines: &[u8]) -> Batch {
 }
 
 fn read(line: &[u8]) -> Result<Prediction> {
-    let record: PredictionRecord = serde_json::from_slice(line)
-        .map_err(|error| Error::invalid("a line that is no prediction record").with_source(error))?;
-    check_id(&record.id)?;
-    if record.deployment.is_empty() || record.deployment.contains('\0') || record.version.contains('\0') {
-        return Err(Error::invalid(format!("prediction {:?} names no deployment", record.id)));
+    let record: Wire<'_> = serde_json::from_slice(line).map_err(no_record)?;
+    let Wire { id, deployment, version, time_ms, inputs, outputs, labels, .. } = record;
+    let (Numbers(inputs), Outputs(outputs), Labels(labels)) = (inputs, outputs, labels);
+    if inputs.is_unordered || labels.is_unordered {
+        return read_in_any_order(line);
     }
-    if !is_time(record.time_ms) {
-        return Err(Error::invalid(format!("prediction {:?} has event time {} ms", record.id, record.time_ms)));
+    let text = |text: Text| text.into_json().map_err(|error| Error::internal("cannot write a row").with_source(error));
+    checked(Prediction {
+        inputs: text(inputs)?,
+        labels: text(labels)?,
+        outputs,
+        id: id.into_owned(),
+        deployment: deployment.into_owned(),
+        version: version.into_owned(),
+        time_ms,
+    })
+}
+
+fn no_record(error: serde_json::Error) -> Error {
+    Error::invalid("a line that is no prediction record").with_source(error)
+}
+
+fn checked(prediction: Prediction) -> Result<Prediction> {
+    let Prediction { id, deployment, version, time_ms, .. } = &prediction;
+    check_id(id)?;
+    if deployment.is_empty() || deployment.contains('\0') || version.contains('\0') {
+        return Err(Error::invalid(format!("prediction {id:?} names no deployment")));
     }
+    if !is_time(*time_ms) {
+        return Err(Error::invalid(format!("prediction {id:?} has event time {time_ms} ms")));
+    }
+    Ok(prediction)
+}
+
+/// As [`read`], of records whose names are not in order: ours are.
+fn read_in_any_order(line: &[u8]) -> Result<Prediction> {
+    let record: PredictionRecord = serde_json::from_slice(line).map_err(no_record)?;
     let inputs: BTreeMap<&String, Option<f64>> = record
         .inputs
         .iter()
@@ -77,7 +108,7 @@ fn read(line: &[u8]) -> Result<Prediction> {
         .collect();
     let outputs = record.outputs.iter().filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect();
     let labels = if record.labels.is_empty() { String::new() } else { to_json(&record.labels)? };
-    Ok(Prediction {
+    checked(Prediction {
         inputs: to_json(&inputs)?,
         labels,
         outputs,
@@ -146,5 +177,27 @@ mod tests {
         let lines = format!("{good}\nrubbish\n\n{{\"id\":1}}\n{future}\n{nameless}\n{good}\n");
         let batch = read_batch(lines.as_bytes());
         assert_eq!((batch.predictions.len(), batch.malformed), (2, 4));
+    }
+
+    #[test]
+    fn a_record_is_read_the_same_whatever_the_order_of_its_names() {
+        let inputs = [
+            r#""a":1,"b":-2.5e-7,"c":null,"d":true,"e":[4],"f":[[5.25]],"g":[],"h":[1,2],"i":"warm","j":{"k":1},"l":[true]"#,
+            r#""\u00e4\"x":18446744073709551615,"z":-3"#,
+            "",
+        ];
+        let labels = ["", r#","labels":{}"#, r#","labels":{"farm":"n\u006frth","pen":"a\"b"}"#];
+        for inputs in inputs {
+            for labels in labels {
+                let line = format!(
+                    r#"{{"id":"p","deployment":"d","revision":1,"version":"3","time_ms":1,"received_ms":5,"latency_us":9,
+                    "inputs":{{{inputs}}},"outputs":{{"b":[[6.5]],"a":"high","c":1,"d":null}},"more":[{{}}]{labels}}}"#
+                )
+                .replace('\n', "");
+                assert_eq!(read(line.as_bytes()).unwrap(), read_in_any_order(line.as_bytes()).unwrap(), "{line}");
+            }
+        }
+        let line = LINE.replace('\n', "").replace(r#"{"temp":17.5,"#, r#"{"temp":1,"temp":17.5,"#);
+        assert_eq!(read(line.as_bytes()).unwrap().inputs, r#"{"is_day":1.0,"ph":null,"sal":30.0,"temp":17.5}"#);
     }
 }

@@ -20,6 +20,10 @@ pub struct TriggerState {
     pub champion: Option<String>,
     /// The smallest error it has shown: at its evaluation, or since.
     pub smallest_error: Option<f64>,
+    /// The largest error of always answering the median of a champion's training data, of all champions so far: a calm
+    /// season does not make a small error a great one.
+    #[serde(default)]
+    pub median_error: Option<f64>,
     /// Whether the day before was due but under a data fault: that is recorded once.
     #[serde(default)]
     pub is_suppressed: bool,
@@ -82,7 +86,7 @@ pub struct Figures {
     pub error_limit: Option<f64>,
     /// PSI of the drift window by feature.
     pub psi: BTreeMap<String, f64>,
-    /// The error of always answering the median of the champion's training data.
+    /// The largest error of always answering the median of a champion's training data.
     #[serde(default)]
     pub median_error: Option<f64>,
     /// Triggers that must be saved up for an error such as this one.
@@ -147,6 +151,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
     let rolling_error = facts.rolling.map(|rolling| rolling.error);
     let shown = [state.smallest_error, facts.evaluation_error, rolling_error].into_iter().flatten();
     state.smallest_error = shown.reduce(f64::min);
+    state.median_error = [state.median_error, facts.median_error].into_iter().flatten().reduce(f64::max);
     let baseline_error = state.smallest_error;
     let error_limit = baseline_error.map(|baseline| spec.error_ratio * baseline);
     let is_error_due =
@@ -162,7 +167,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
     let tokens_needed = if condition_held.is_some() {
         1.0
     } else {
-        tokens_needed(spec, facts, rolling_error, error_limit.unwrap_or(f64::INFINITY))
+        tokens_needed(spec, &state, rolling_error, error_limit.unwrap_or(f64::INFINITY))
     };
 
     let figures = Figures {
@@ -172,7 +177,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         rolling_labels: facts.rolling.map_or(0, |rolling| rolling.rows),
         baseline_error,
         error_limit,
-        median_error: facts.median_error,
+        median_error: state.median_error,
         tokens_needed,
         psi: facts.psi.clone(),
         psi_limit: spec.psi_above,
@@ -245,11 +250,11 @@ fn accrue(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> TriggerSta
 
 /// Triggers that must be saved up for an error such as this one: small rises wait until the budget is full, so that
 /// something is left for the day on which the champion is worth nothing.
-fn tokens_needed(spec: &TriggerSpec, facts: &Facts, error: Option<f64>, limit: f64) -> f64 {
+fn tokens_needed(spec: &TriggerSpec, state: &TriggerState, error: Option<f64>, limit: f64) -> f64 {
     let worthless = match spec.reserve_ratio {
         Some(ratio) if ratio > spec.error_ratio => Some(ratio / spec.error_ratio * limit),
         Some(_) => None,
-        None => facts.median_error,
+        None => state.median_error,
     };
     let Some(worthless) = worthless else { return 1.0 };
     // Where the error did not rise, it is the inputs alone that drifted: they can wait.
@@ -459,6 +464,9 @@ mod tests {
         let needed = |error: f64, median_error: Option<f64>| {
             decide(&by_median, &state, &Facts { median_error, ..facts(1, error) }).1.figures.tokens_needed
         };
+        let wild = TriggerState { median_error: Some(2.0), ..state.clone() };
+        let calm = decide(&by_median, &wild, &Facts { median_error: Some(0.6), ..facts(1, 1.0) }).1;
+        assert!((calm.figures.tokens_needed - 1.5).abs() < 1e-12, "a calm season does not make an error great");
         let hundredths = [1.0, 2.0, 9.0].map(|error| (needed(error, Some(2.0)) * 100.0).round() as i64);
         assert_eq!(hundredths, [150, 100, 100]);
         assert!(needed(0.51, Some(0.45)) < 1.01, "never better than the median, and worse now");

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use fishy_authz::Identity;
 use fishy_contracts::List;
 use fishy_contracts::monitoring::{Alert, Silence, SilenceRequest};
-use fishy_core::time::MINUTE_MS;
+use fishy_core::time::{DAY_MS, MINUTE_MS};
 use fishy_core::{Error, Result};
 use fishy_db::Tx;
 use serde_json::json;
 
-use super::{Monitoring, gauges};
+use super::{FORGET, Monitoring, gauges};
 use crate::domain::alerts::{Finding, silences};
 use crate::store;
 use crate::store::alerts::Delivery;
@@ -45,7 +45,7 @@ impl Monitoring {
             self.end_alert(tx, &source, Alert { ends_ms, ..before }).await?;
         }
         let is_known = store::alerts::is_open(tx, &alert.fingerprint).await?;
-        store::alerts::put(tx, &source, &alert).await?;
+        store::alerts::put(tx, &source, &alert, self.env.now_ms()).await?;
         if !is_known {
             self.enqueue(tx, &alert, false).await?;
         }
@@ -62,7 +62,7 @@ impl Monitoring {
     }
 
     async fn end_alert(&self, tx: &mut Tx, source: &str, ended: Alert) -> Result<()> {
-        store::alerts::put(tx, source, &ended).await?;
+        store::alerts::put(tx, source, &ended, self.env.now_ms()).await?;
         // Another finding with the same labels may keep it up.
         if !store::alerts::is_open(tx, &ended.fingerprint).await? {
             self.enqueue(tx, &ended, true).await?;
@@ -131,6 +131,28 @@ impl Monitoring {
         tx.commit().await?;
         self.alert_wake.notify_one();
         Ok(ended)
+    }
+
+    /// Deletes some of the alerts and silences that ended long ago, and of what receivers that are gone were to be told;
+    /// gives whether there may be more.
+    pub(super) async fn forget_old_alerts(&self) -> Result<bool> {
+        let before_ms = self.env.now_ms() - self.config.alert_retention_days.max(1).saturating_mul(DAY_MS);
+        let receivers: Vec<&str> = self.receivers.iter().map(|(name, _)| name).collect();
+        let alerts = store::retention::ended_alerts(&self.db, before_ms, FORGET).await?;
+        let silences = store::retention::ended_silences(&self.db, before_ms, FORGET).await?;
+        let orphaned = store::retention::orphaned(&self.db, &receivers, before_ms, FORGET).await?;
+        if alerts.is_empty() && silences.is_empty() && orphaned.is_empty() {
+            return Ok(false);
+        }
+        let mut tx = self.db.begin().await?;
+        let untold = store::retention::purge_alerts(&mut tx, &alerts).await?;
+        store::retention::purge_silences(&mut tx, &silences).await?;
+        store::retention::purge_deliveries(&mut tx, &orphaned).await?;
+        tx.commit().await?;
+        if untold > 0 {
+            tracing::warn!(messages = untold, "a receiver was away for so long that it is not told of alerts any more");
+        }
+        Ok([alerts.len(), silences.len(), orphaned.len()].contains(&FORGET))
     }
 
     /// Waits until there is something to tell.

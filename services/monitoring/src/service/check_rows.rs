@@ -89,6 +89,10 @@ impl Monitoring {
     }
 
     async fn predicted(&self, deployment: &str, span: Span, every: u64) -> Result<Vec<Row>> {
+        if every > 1 {
+            let rows = store::predictions::every_nth(&self.db, deployment, span.from_ms, span.to_ms, every).await?;
+            return read(rows, 1, &mut 0).await;
+        }
         let (mut rows, mut seen) = (Vec::new(), 0);
         let mut after = (span.from_ms, String::new());
         loop {

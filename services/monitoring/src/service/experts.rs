@@ -13,7 +13,7 @@ use fishy_core::{Error, Result};
 use fishy_db::Tx;
 use serde_json::json;
 
-use super::{Monitoring, blocking};
+use super::{Monitoring, blocking, gauges};
 use crate::domain::experts::{self, Candidate, Evidence, Placed};
 use crate::domain::opinions;
 use crate::store;
@@ -73,6 +73,7 @@ impl Monitoring {
         let mut tx = self.db.begin().await?;
         store::take_turn(&mut tx).await?;
         let held = store::experts::held(&mut tx, asked, count).await?.len();
+        let mut given_out = 0;
         for _ in held..count {
             let lease = self.env.new_id();
             let mut given = None;
@@ -93,9 +94,11 @@ impl Monitoring {
             }
             let Some((prediction_id, reasons)) = given else { break };
             store::experts::lease(&mut tx, asked, &lease, &prediction_id, until_ms, &reasons).await?;
+            given_out += 1;
         }
         let items = store::experts::held(&mut tx, asked, count).await?;
         tx.commit().await?;
+        gauges::queue_items(asked.monitor, "given_out", given_out);
         Ok((items, is_contended))
     }
 
@@ -148,6 +151,7 @@ impl Monitoring {
         self.audit(&mut tx, &actor, "feedback:write", &format!("monitor:{name}"), details).await?;
         tx.commit().await?;
         metrics::counter!("fishy_monitoring_opinions_total", "by" => "expert", "says" => "label").increment(1);
+        gauges::queue_items(name, state, 1);
         Ok(QueueReceipt { lease: lease.id, state: state.into(), opinion: opinion.id })
     }
 
@@ -169,6 +173,7 @@ impl Monitoring {
             }
             store::experts::set_state(&mut tx, &lease.id, state).await?;
             tx.commit().await?;
+            gauges::queue_items(name, state, 1);
         }
         Ok(QueueReceipt { lease: lease.id, state: state.into(), opinion: String::new() })
     }

@@ -1,6 +1,6 @@
 //! True values and labelled history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fishy_contracts::monitoring::{GroundTruth, GroundTruthReceipt, Observations};
 use fishy_core::Result;
@@ -19,13 +19,13 @@ impl Monitoring {
         let turn = store::take_turn(&mut tx).await?;
         let known = store::feedback::known(&mut tx, truth.items.iter().map(|item| item.prediction_id.as_str())).await?;
         let changes = truth::changes(&truth.items, &known, now_ms);
-        store::feedback::write(&mut tx, &changes, actor, now_ms).await?;
-
         let joined = store::predictions::find(&mut tx, changes.writes.keys().map(String::as_str)).await?;
+        let are_joined: HashSet<&str> = joined.iter().map(|joined| joined.id.as_str()).collect();
+        store::feedback::write(&mut tx, &changes, &are_joined, actor, now_ms).await?;
+
         store::predictions::join(&mut tx, joined.iter().map(|joined| joined.id.as_str())).await?;
         let corrected: BTreeSet<&str> = changes.replaced.iter().map(|(id, _)| id.as_str()).collect();
         store::predictions::set_corrected(&mut tx, corrected.iter().copied()).await?;
-        store::feedback::set_joined(&mut tx, joined.iter().map(|joined| joined.id.as_str())).await?;
 
         let watching = store::monitors::watching(&mut tx).await?;
         let mut labels: BTreeMap<&str, u64> = BTreeMap::new();
@@ -33,12 +33,12 @@ impl Monitoring {
         for row in &joined {
             *labels.entry(&row.deployment).or_default() += u64::from(!row.had_truth);
             let monitors = watching.get(&row.deployment).map_or(&[][..], Vec::as_slice);
-            touched.extend(monitors.iter().map(|monitor| (monitor.name.clone(), hour_of(row.time_ms))));
+            touched.extend(monitors.iter().map(|monitor| (monitor.name.as_str(), hour_of(row.time_ms))));
         }
         for (deployment, labels) in labels {
             store::monitors::count(&mut tx, deployment, -1, 0, labels).await?;
         }
-        store::predictions::touch(&mut tx, turn, &touched).await?;
+        store::predictions::touch(&mut tx, turn, touched).await?;
         if !corrected.is_empty() {
             // Values that are replaced are a change of the record; the first ten ids say where to look.
             let ids: Vec<&&str> = corrected.iter().take(10).collect();

@@ -30,6 +30,10 @@ pub fn describe() {
     metrics::describe_gauge!("fishy_monitoring_rolling_error", "Realised error that the trigger looks at");
     metrics::describe_gauge!("fishy_monitoring_baseline_error", "Realised error that the trigger compares with");
     metrics::describe_counter!("fishy_monitoring_opinions_total", "Opinions of users and experts of answers");
+    metrics::describe_counter!(
+        "fishy_monitoring_queue_items_total",
+        "Items of the expert queue that were given out, answered, corrected, skipped or returned"
+    );
     metrics::describe_gauge!("fishy_monitoring_open_alerts", "Alerts that last");
     metrics::describe_gauge!("fishy_monitoring_alerts_waiting", "Alerts that a receiver has still to be told");
     metrics::describe_counter!("fishy_monitoring_notifications_total", "Messages to receivers, by outcome");
@@ -119,6 +123,12 @@ pub fn check_windows(monitor: &str, count: usize, is_again: bool) {
     let occasion = if is_again { "changed" } else { "new" };
     metrics::counter!("fishy_monitoring_check_windows_total", "monitor" => monitor.to_owned(), "occasion" => occasion)
         .increment(count as u64);
+}
+
+/// What became of items of the expert queue.
+pub fn queue_items(monitor: &str, state: &'static str, count: u64) {
+    metrics::counter!("fishy_monitoring_queue_items_total", "monitor" => monitor.to_owned(), "state" => state)
+        .increment(count);
 }
 
 /// Alerts that last.

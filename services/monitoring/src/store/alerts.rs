@@ -27,10 +27,13 @@ pub async fn open_of(tx: &mut Tx, source: &str) -> Result<Vec<Alert>> {
 }
 
 /// Writes an alert that began, or has ended.
-pub async fn put(tx: &mut Tx, source: &str, alert: &Alert) -> Result<()> {
-    let sql = "insert into alerts(id, source, fingerprint, starts_ms, ends_ms, alert) values ($1, $2, $3, $4, $5, $6)
-               on conflict (id) do update set ends_ms = excluded.ends_ms, alert = excluded.alert";
-    let args = args![&alert.id, source, &alert.fingerprint, alert.starts_ms, alert.ends_ms, to_json(alert)?];
+pub async fn put(tx: &mut Tx, source: &str, alert: &Alert, now_ms: i64) -> Result<()> {
+    let sql = "insert into alerts(id, source, fingerprint, starts_ms, ends_ms, ended_ms, alert)
+               values ($1, $2, $3, $4, $5, $6, $7)
+               on conflict (id) do update
+                 set ends_ms = excluded.ends_ms, ended_ms = excluded.ended_ms, alert = excluded.alert";
+    let ended_ms = alert.ends_ms.map(|_| now_ms);
+    let args = args![&alert.id, source, &alert.fingerprint, alert.starts_ms, alert.ends_ms, ended_ms, to_json(alert)?];
     tx.execute(sql, args).await.map(drop)
 }
 

@@ -9,6 +9,12 @@ use fishy_db::{Tx, args};
 use super::{id_chunks, to_json};
 use crate::domain::truth::{Changes, Truth};
 
+/// Whether there are true values whose predictions have not come yet.
+pub async fn is_any_waiting(tx: &mut Tx) -> Result<bool> {
+    let sql = "select 1 as one from ground_truth where is_joined = 0 limit 1";
+    Ok(tx.query_opt(sql, args![]).await?.is_some())
+}
+
 /// The true values of these predictions, as far as they are known.
 pub async fn known(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<HashMap<String, Truth>> {
     let mut known = HashMap::new();
@@ -35,15 +41,17 @@ pub async fn corrected(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Resu
     Ok(corrected)
 }
 
-/// Writes the new and corrected values, and what they replaced.
-pub async fn write(tx: &mut Tx, changes: &Changes, actor: &str, now_ms: i64) -> Result<()> {
+/// Writes the new and corrected values, and what they replaced; `joined` are those whose predictions are there.
+pub async fn write(tx: &mut Tx, changes: &Changes, joined: &HashSet<&str>, actor: &str, now_ms: i64) -> Result<()> {
     let replaced = changes.replaced.iter().map(|(id, truth)| args![id, truth.value, truth.arrived_ms, actor, now_ms]);
     let into = "insert into ground_truth_history(prediction_id, value, arrived_ms, actor, replaced_ms)";
     tx.bulk(into, "", replaced).await?;
-    let writes = changes.writes.iter().map(|(id, truth)| args![id, truth.value, truth.arrived_ms, now_ms, actor, 0]);
+    let is_joined = |id: &String| joined.contains(id.as_str());
+    let writes =
+        changes.writes.iter().map(|(id, truth)| args![id, truth.value, truth.arrived_ms, now_ms, actor, is_joined(id)]);
     let into = "insert into ground_truth(prediction_id, value, arrived_ms, received_ms, actor, is_joined)";
     let suffix = "on conflict (prediction_id) do update set value = excluded.value, arrived_ms = excluded.arrived_ms, \
-                  received_ms = excluded.received_ms, actor = excluded.actor";
+                  received_ms = excluded.received_ms, actor = excluded.actor, is_joined = excluded.is_joined";
     tx.bulk(into, suffix, writes).await.map(drop)
 }
 

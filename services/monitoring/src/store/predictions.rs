@@ -16,8 +16,8 @@ use crate::domain::truth::Truth;
 use crate::domain::window::Row;
 
 /// A prediction with the true value that came before it.
-pub struct NewPrediction {
-    pub prediction: Prediction,
+pub struct NewPrediction<'a> {
+    pub prediction: &'a Prediction,
     pub output: Option<f64>,
     pub truth: Option<Truth>,
     pub is_corrected: bool,
@@ -44,18 +44,20 @@ pub struct RawRow {
     pub is_corrected: bool,
 }
 
-pub async fn known(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<HashSet<String>> {
+/// Those of these ids that are there.
+pub async fn known(db: &Db, ids: impl IntoIterator<Item = &str>) -> Result<HashSet<String>> {
     let mut known = HashSet::new();
     for (places, args) in id_chunks(ids, 1) {
         let sql = format!("select prediction_id from predictions where prediction_id in ({places})");
-        for row in tx.query(&sql, args).await? {
+        for row in db.query(&sql, args).await? {
             known.insert(row.get("prediction_id")?);
         }
     }
     Ok(known)
 }
 
-pub async fn insert(tx: &mut Tx, rows: &[NewPrediction]) -> Result<()> {
+/// Stores those that are not known; gives how many.
+pub async fn insert(tx: &mut Tx, rows: &[NewPrediction<'_>]) -> Result<u64> {
     let mut values = Vec::with_capacity(rows.len());
     for NewPrediction { prediction, output, truth, is_corrected } in rows {
         let outputs = if prediction.outputs.len() > 1 { Some(to_json(&prediction.outputs)?) } else { None };
@@ -75,7 +77,7 @@ pub async fn insert(tx: &mut Tx, rows: &[NewPrediction]) -> Result<()> {
     }
     let into = "insert into predictions(prediction_id, deployment, version, time_ms, inputs, labels, output, outputs, \
                 value, arrived_ms, is_corrected)";
-    tx.bulk(into, "on conflict do nothing", values).await.map(drop)
+    tx.bulk(into, "on conflict do nothing", values).await
 }
 
 /// The predictions of these ids that are there.
@@ -121,8 +123,8 @@ pub async fn set_corrected(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> 
 }
 
 /// Marks hours of monitors as changed in this turn.
-pub async fn touch(tx: &mut Tx, turn: i64, hours: &BTreeSet<(String, i64)>) -> Result<()> {
-    let rows = hours.iter().map(|(monitor, hour_ms)| args![monitor, *hour_ms, turn]);
+pub async fn touch(tx: &mut Tx, turn: i64, hours: BTreeSet<(&str, i64)>) -> Result<()> {
+    let rows = hours.into_iter().map(|(monitor, hour_ms)| args![monitor, hour_ms, turn]);
     let suffix = "on conflict (monitor, hour_ms) do update set n = excluded.n";
     tx.bulk("insert into touched(monitor, hour_ms, n)", suffix, rows).await.map(drop)
 }
@@ -188,6 +190,26 @@ pub async fn page(db: &Db, deployment: &str, after: &(i64, String), to_ms: i64, 
     );
     let rows = db.query(&sql, args![deployment, after.0, &after.1, to_ms, limit]).await?;
     rows.iter().map(raw_of).collect()
+}
+
+/// Every so manieth prediction of a span, beginning with the first, in event-time order. Which ones is found out in the
+/// index alone.
+pub async fn every_nth(db: &Db, deployment: &str, from_ms: i64, to_ms: i64, every: u64) -> Result<Vec<RawRow>> {
+    let sql = "select prediction_id from (
+                 select prediction_id, row_number() over (order by time_ms, prediction_id) as place from predictions
+                 where deployment = $1 and time_ms >= $2 and time_ms < $3) placed
+               where (place - 1) % $4 = 0";
+    let chosen = db.query(sql, args![deployment, from_ms, to_ms, every]).await?;
+    let ids = chosen.iter().map(|row| row.get("prediction_id")).collect::<Result<Vec<String>>>()?;
+    let mut rows = Vec::with_capacity(ids.len());
+    for (places, args) in id_chunks(ids.iter().map(String::as_str), 1) {
+        let sql = format!("select {ROW_COLUMNS} from predictions where prediction_id in ({places})");
+        for row in db.query(&sql, args).await? {
+            rows.push(raw_of(&row)?);
+        }
+    }
+    rows.sort_unstable_by(|a, b| (a.time_ms, &a.id).cmp(&(b.time_ms, &b.id)));
+    Ok(rows)
 }
 
 /// A page of labelled predictions and of labelled history of a monitor, in event-time order or against it.

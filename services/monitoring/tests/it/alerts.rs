@@ -3,7 +3,7 @@ use std::sync::Arc;
 use fishy_config::{Receiver, ReceiverKind, Secret};
 use fishy_contracts::monitoring::{Alert, Matcher, SilenceRequest};
 use fishy_contracts::pipelines::RunStatus;
-use fishy_core::time::HOUR_MS;
+use fishy_core::time::{DAY_MS, HOUR_MS};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ on_both!(
     silences_hold_alerts_back,
     a_retraining_is_told_and_resolved,
     receivers_choose_what_they_are_told,
+    what_ended_long_ago_is_forgotten,
 );
 
 fn receiver(kind: ReceiverKind, url: String) -> Receiver {
@@ -274,6 +275,71 @@ async fn receivers_choose_what_they_are_told(on: On) {
         .collect();
     assert_eq!(told, [(&json!("resolved"), &json!("warning")), (&json!("firing"), &json!("alert"))]);
     assert!(others.bodies().is_empty());
+    rig.end().await;
+}
+
+/// Event time is 2011 in it, and the clock 2019: what counts is the clock.
+async fn what_ended_long_ago_is_forgotten(on: On) {
+    const DAYS: i64 = 30;
+    let hook = Hook::start().await;
+    hook.away(true);
+    let mut config = fishy_config::Config::default();
+    config.monitoring.alert_retention_days = DAYS;
+    let receivers = ["hook", "gone"]
+        .map(|name| (name.to_owned(), receiver(ReceiverKind::Webhook, format!("http://{}/{name}", hook.address))));
+    config.monitoring.receivers = receivers.into_iter().collect();
+    let rig = Rig::start_with(on, config).await;
+    rig.monitor(watched()).await;
+    let silence = |value: &str, hours: i64| SilenceRequest {
+        matchers: vec![Matcher { name: "series".into(), value: value.into(), is_equal: true }],
+        starts_ms: None,
+        ends_ms: day(3_000) + hours * HOUR_MS,
+        comment: "the probe is being cleaned".into(),
+    };
+    rig.client.silence(&silence("1", 1)).await.unwrap();
+    rig.client.silence(&silence("2", 24 * 300)).await.unwrap();
+    rig.clock.advance_ms(2 * HOUR_MS);
+    // The probe of pen 7 is at fault for a while; that of pen 8 still is. Nobody can be told.
+    break_probe(&rig, 0..48, 30..48).await;
+    rig.watermark(day(2)).await;
+    let mut records: Vec<Value> = Vec::new();
+    for at in 48..96 {
+        for pen in ["7", "8"] {
+            let reading = if pen == "8" { 88.0 + (at % 5) as f64 * 0.1 } else { temp(at) };
+            let mut record = record_with(&format!("{pen}-{at}"), at, "1", &json!(reading));
+            record["labels"] = json!({"pen": pen});
+            records.push(record);
+        }
+    }
+    rig.publish(&records).await;
+    rig.watermark(day(4)).await;
+    let count = async |rig: &Rig, what: &str| {
+        let rows = rig.db.query(&format!("select count(*) as n from {what}"), vec![]).await.unwrap();
+        rows[0].get::<i64>("n").unwrap()
+    };
+    assert_eq!((count(&rig, "alerts").await, count(&rig, "silences").await), (2, 2));
+    assert_eq!(count(&rig, "alert_deliveries").await, 6, "a beginning and an end of pen 7, a beginning of pen 8");
+    // One receiver is given up. The clock of the restarted rig stands where it stood at first.
+    let mut rig = rig;
+    rig.config.monitoring.receivers.remove("gone");
+    let rig = rig.restart().await;
+    let left =
+        async || (count(&rig, "alerts").await, count(&rig, "silences").await, count(&rig, "alert_deliveries").await);
+    rig.clock.advance_ms(DAYS * DAY_MS + HOUR_MS + HOUR_MS / 2);
+    until("the silence is forgotten", async || (count(&rig, "silences").await == 1).then_some(())).await;
+    assert_eq!(left().await, (2, 1, 6), "the others ended half an hour later");
+    rig.clock.advance_ms(3 * HOUR_MS);
+    until("they are forgotten", async || (left().await == (1, 1, 1)).then_some(())).await;
+    assert_eq!(open(&rig).await[0].labels["series"], "8", "what lasts is kept");
+    assert_eq!(rig.client.silences().await.unwrap().items[0].matchers[0].value, "2");
+    hook.away(false);
+    let bodies = until("the receiver that is back", async || {
+        rig.clock.advance_ms(HOUR_MS);
+        Some(hook.bodies()).filter(|bodies| !bodies.is_empty())
+    })
+    .await;
+    let alerts = bodies[0]["alerts"].as_array().unwrap();
+    assert_eq!((alerts.len(), &alerts[0]["alert"]["labels"]["series"]), (1, &json!("8")), "{bodies:?}");
     rig.end().await;
 }
 

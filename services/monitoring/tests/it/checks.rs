@@ -14,6 +14,7 @@ on_both!(
     two_replicas_write_a_window_once,
     the_pen_that_moves_an_alarm_is_named,
     a_replay_gives_the_same_numbers,
+    a_long_reference_is_thinned_evenly,
 );
 
 fn check(change: &Value) -> Value {
@@ -228,6 +229,14 @@ async fn errors_are_judged_by_the_past_and_estimated_before_the_truth(on: On) {
     assert_eq!(figure(18, "mae"), None, "no labels yet");
     let estimated = figure(18, "estimated_mae").unwrap().value;
     assert!((estimated - 0.5).abs() < 0.1, "as it erred in the reference: {estimated}");
+    // The realised figure lies in the band of its estimate while the model errs as it did, and far above it when not.
+    let band = |days: i64| figure(days, "estimated_mae").unwrap().band.unwrap();
+    for days in [5, 14] {
+        let (band, realised) = (band(days), figure(days, "mae").unwrap().value);
+        assert!(band.holds(realised) && band.upper - band.lower < 0.3, "day {days}: {realised} {band:?}");
+    }
+    assert!(!band(16).holds(figure(16, "mae").unwrap().value), "{:?}", band(16));
+    assert_eq!(figure(15, "mae").unwrap().band, None, "what is known has none");
 
     // A correction of what came in late moves the limits of the windows after it.
     let before = figure(15, "mae").unwrap().alert_limit.unwrap();
@@ -373,5 +382,32 @@ async fn a_replay_gives_the_same_numbers(on: On) {
         let (status, said) = rig.send("GET", &format!("/api/v1/monitors/oxygen/replay?{bad}"), "").await;
         assert!((400..500).contains(&status), "{bad}: {status} {said}");
     }
+    rig.end().await;
+}
+
+/// Of 5,001 to 10,000 rows every other one is looked at, beginning with the first.
+async fn a_long_reference_is_thinned_evenly(on: On) {
+    let rig = Rig::start(on).await;
+    // Every other reading is far away, and so is the window: it looks like drift unless it is those that are taken.
+    let minute = |at: i64| {
+        let mut record = record_with(&format!("r-{at:05}"), 0, "1", &json!(f64::from(u8::from(at % 2 == 0)) * 40.0));
+        record["time_ms"] = json!(day(0) + at * 60_000);
+        record
+    };
+    let records: Vec<Value> = (0..5_760).map(minute).collect();
+    for part in records.chunks(1_000) {
+        rig.publish(part).await;
+    }
+    let warm: Vec<Value> = (96..120).map(|at| record_with(&format!("w-{at}"), at, "1", &json!(40.0))).collect();
+    rig.publish(&warm).await;
+    let fixed = json!({"kind": "fixed", "from": "2011-01-26", "to": "2011-01-30"});
+    rig.monitor(json!({"sensors": ["ph"], "checks": [check(&json!({"reference": fixed}))]})).await;
+    rig.watermark(day(5)).await;
+    let windows = windows(&rig, "drift").await;
+    let last = windows.iter().find(|window| window.end_ms == day(5)).unwrap();
+    assert_eq!(last.reference.as_ref().unwrap().rows, 2_880);
+    assert_eq!(last.figures[0].value.to_bits(), 0.0_f64.to_bits(), "{last:?}");
+    let first = windows.iter().find(|window| window.end_ms == day(1)).unwrap();
+    assert!((first.figures[0].value - 0.5).abs() < 1e-9, "{first:?}");
     rig.end().await;
 }

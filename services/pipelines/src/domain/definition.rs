@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fishy_contracts::governance::GateRules;
+use fishy_contracts::governance::{GateRules, ReplayRules};
 use fishy_core::{Error, Result, check_name};
 use serde::Deserialize;
 
 use super::schedule::Schedule;
+
+/// What a replay takes at most.
+const MAX_THRESHOLDS: usize = 20;
+const MAX_REPLAYED: u64 = 1_000_000;
 
 /// A pipeline, checked: what it names exists in it, and its steps come in an order that can work.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -101,6 +105,9 @@ pub enum StepSpec {
         /// Whether somebody other than the author must approve.
         #[serde(default)]
         needs_approval: bool,
+        /// What was asked live is asked of the new version first; not if absent.
+        #[serde(default)]
+        replay: Option<GateReplay>,
     },
     /// Moves the alias, and waits until the deployment serves the new version.
     Promote {
@@ -110,6 +117,35 @@ pub enum StepSpec {
         #[serde(default = "sixty")]
         timeout_s: f64,
     },
+}
+
+/// `[step.replay]` of a gate: which predictions are asked again, and what they must show.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateReplay {
+    /// Predictions of so many days of event time before the run's.
+    pub last_days: f64,
+    /// At most so many of them, the oldest; 100,000 if absent.
+    #[serde(default)]
+    pub max_rows: Option<u64>,
+    /// Decisions: an answer is below a threshold, or not.
+    #[serde(default)]
+    pub thresholds: Vec<f64>,
+    /// The label whose values are reported apart; none if empty.
+    #[serde(default)]
+    pub by: String,
+    /// From which difference on an answer counts as changed; 0.0001 of its size if absent.
+    #[serde(default)]
+    pub tolerance: Option<f64>,
+    /// The share of the decisions that may flip at most, at any threshold; of classes, of the answers.
+    #[serde(default = "everything")]
+    pub max_flips_share: f64,
+    /// The share of the predictions that the new version may give no answer to.
+    #[serde(default)]
+    pub max_failed_share: f64,
+    /// Predictions that must have been compared.
+    #[serde(default = "one_row")]
+    pub min_rows: u64,
 }
 
 /// A step of kind `command`.
@@ -195,14 +231,23 @@ impl Definition {
     /// The rules of the gate; the defaults when there is none.
     pub fn gate_rules(&self) -> GateRules {
         let gate = self.steps.iter().find_map(|step| match step {
-            StepSpec::Gate { min_improvement, min_labels, needs_approval, .. } => Some(GateRules {
+            StepSpec::Gate { min_improvement, min_labels, needs_approval, replay, .. } => Some(GateRules {
                 min_improvement: *min_improvement,
                 min_labels: *min_labels,
                 needs_approval: *needs_approval,
+                replay: replay.as_ref().map(GateReplay::rules),
             }),
             _ => None,
         });
         gate.unwrap_or_default()
+    }
+
+    /// The replay that the gate asks for.
+    pub fn gate_replay(&self) -> Option<&GateReplay> {
+        self.steps.iter().find_map(|step| match step {
+            StepSpec::Gate { replay, .. } => replay.as_ref(),
+            _ => None,
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -267,6 +312,12 @@ impl Definition {
                         "min_improvement = {min_improvement} is a share: 0.02 means 2 %"
                     ))));
                 }
+                StepSpec::Gate { replay: Some(replay), .. } => {
+                    replay.check().map_err(in_step)?;
+                    if self.deployment.is_empty() {
+                        return Err(in_step(missing("deployment", "a replay asks what it was asked live")));
+                    }
+                }
                 StepSpec::Promote { timeout_s, .. } => check_seconds(*timeout_s).map_err(in_step)?,
                 _ => {}
             }
@@ -285,21 +336,14 @@ impl Data {
     }
 
     fn check(&self) -> Result<()> {
-        let days = |key: &str, days: f64| {
-            if days.is_finite() && days > 0.0 && days <= 36_525.0 {
-                Ok(())
-            } else {
-                Err(Error::invalid(format!("data.{key} = {days} must be more than 0 and at most 36525 days")))
-            }
-        };
-        days("train_days", self.train_days)?;
+        check_days("data.train_days", self.train_days)?;
         if let Some(first) = self.first_train_days {
-            days("first_train_days", first)?;
+            check_days("data.first_train_days", first)?;
         }
         match (self.holdout_rows, self.holdout_days) {
             (Some(0), _) => Err(Error::invalid("data.holdout_rows must be at least 1")),
             (Some(_), None) => Ok(()),
-            (_, Some(holdout)) => days("holdout_days", holdout),
+            (_, Some(holdout)) => check_days("data.holdout_days", holdout),
             (None, None) => Err(Error::invalid("data needs holdout_rows, holdout_days or both")),
         }?;
         match self.max_train_rows {
@@ -312,6 +356,27 @@ impl Data {
     }
 }
 
+impl GateReplay {
+    fn rules(&self) -> ReplayRules {
+        let Self { max_flips_share, max_failed_share, min_rows, .. } = *self;
+        ReplayRules { max_flips_share, max_failed_share, min_rows }
+    }
+
+    fn check(&self) -> Result<()> {
+        check_days("replay.last_days", self.last_days)?;
+        if self.thresholds.len() > MAX_THRESHOLDS || self.thresholds.iter().any(|threshold| !threshold.is_finite()) {
+            return Err(Error::invalid(format!("replay.thresholds must be numbers, and at most {MAX_THRESHOLDS}")));
+        }
+        if let Some(max) = self.max_rows.filter(|max| !(1..=MAX_REPLAYED).contains(max)) {
+            return Err(Error::invalid(format!("replay.max_rows = {max} must be from 1 to {MAX_REPLAYED}")));
+        }
+        if let Some(tolerance) = self.tolerance.filter(|tolerance| !(tolerance.is_finite() && *tolerance >= 0.0)) {
+            return Err(Error::invalid(format!("replay.tolerance = {tolerance} must be 0 or more")));
+        }
+        self.rules().check()
+    }
+}
+
 impl CommandSpec {
     fn check(&self) -> Result<()> {
         if self.command.first().is_none_or(String::is_empty) {
@@ -321,6 +386,14 @@ impl CommandSpec {
             return Err(Error::invalid(format!("retries = {} is more than 100", self.retries)));
         }
         check_seconds(self.timeout_s)
+    }
+}
+
+fn check_days(key: &str, days: f64) -> Result<()> {
+    if days.is_finite() && days > 0.0 && days <= 36_525.0 {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("{key} = {days} must be more than 0 and at most 36525 days")))
     }
 }
 
@@ -350,6 +423,14 @@ const fn twenty_four() -> u64 {
 
 const fn sixty() -> f64 {
     60.0
+}
+
+const fn everything() -> f64 {
+    1.0
+}
+
+const fn one_row() -> u64 {
+    1
 }
 
 const fn one_hour() -> f64 {
@@ -433,6 +514,32 @@ kind = "promote"
         for (from, to, expected) in cases {
             assert!(WHOLE.contains(from), "{from}");
             let error = Definition::parse(&WHOLE.replacen(from, to, 1)).unwrap_err();
+            assert!(error.message().contains(expected), "{to:?} gave: {error}");
+        }
+    }
+
+    #[test]
+    fn a_gate_may_ask_for_a_replay() {
+        const GATE: &str = "kind = \"gate\"\nmin_improvement = 0.02\n";
+        const REPLAY: &str = "[step.replay]\nlast_days = 7\nthresholds = [5.0, 6.0]\nmax_flips_share = 0.05\n";
+        let whole = WHOLE.replacen(GATE, &format!("{GATE}{REPLAY}"), 1);
+        let definition = Definition::parse(&whole).unwrap();
+        assert_eq!(definition.gate_replay().map(|replay| replay.thresholds.clone()), Some(vec![5.0, 6.0]));
+        let rules = ReplayRules { max_flips_share: 0.05, max_failed_share: 0.0, min_rows: 1 };
+        assert_eq!(definition.gate_rules().replay, Some(rules));
+        assert_eq!(Definition::parse(WHOLE).unwrap().gate_rules().replay, None);
+        for (from, to, expected) in [
+            ("last_days = 7", "last_days = 0", "step \"gate\": replay.last_days = 0"),
+            ("last_days = 7", "", "last_days"),
+            ("last_days = 7", "last_days = 7\nmax_rows = 0", "replay.max_rows"),
+            ("last_days = 7", "last_days = 7\ntolerance = -1", "replay.tolerance"),
+            ("last_days = 7", "last_days = 7\nmax_failed_share = 5", "0.05 for 5 %"),
+            ("max_flips_share = 0.05", "max_flips = 0.05", "max_flips"),
+            ("thresholds = [5.0, 6.0]", "thresholds = [nan]", "replay.thresholds"),
+            ("deployment = \"oxygen\"\n", "", "deployment is missing"),
+        ] {
+            assert!(whole.contains(from), "{from}");
+            let error = Definition::parse(&whole.replacen(from, to, 1)).unwrap_err();
             assert!(error.message().contains(expected), "{to:?} gave: {error}");
         }
     }

@@ -95,6 +95,12 @@ async fn environment(
     }
     set("MLFLOW_TRACKING_URI", service.tracking_uri.clone());
     set("MLFLOW_EXPERIMENT_NAME", context.definition.experiment().to_owned());
+    if service.registry.takes_uploads_only() && !context.definition.model.is_empty() {
+        set("FISHY_REGISTER_AS", context.definition.model.clone());
+    }
+    for (name, value) in &service.step_environment {
+        set(name, value.expose().to_owned());
+    }
     if let Some(tokens) = &service.run_tokens {
         let timeout_ms = (command.timeout_s * 1000.0) as i64;
         let expires_ms = service.env.now_ms().saturating_add(timeout_ms).saturating_add(TOKEN_GRACE_MS);

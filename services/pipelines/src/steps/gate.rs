@@ -4,7 +4,7 @@ use fishy_contracts::governance::{Promotion, PromotionRequest, PromotionStatus};
 use fishy_core::{ErrorCode, Result};
 use serde_json::json;
 
-use super::{Evaluation, Outcome, Registered, StepContext};
+use super::{Evaluation, Outcome, Registered, StepContext, replay};
 
 /// Asks for the promotion once, and reads how it stands.
 pub async fn run(context: &StepContext<'_>) -> Result<Outcome> {
@@ -17,9 +17,12 @@ pub async fn run(context: &StepContext<'_>) -> Result<Outcome> {
         Err(error) => return Err(error),
     };
     let Promotion { request, status, reasons, approver, decided_ms, .. } = promotion;
-    let outputs = json!({
+    let mut outputs = json!({
         "promotion_id": request.id, "status": status, "reasons": reasons, "approver": approver, "decided_ms": decided_ms,
     });
+    if let Some(replay) = request.replay {
+        outputs["replay"] = json!(replay);
+    }
     Ok(match status {
         PromotionStatus::Approved => Outcome::Done(outputs),
         PromotionStatus::Rejected => Outcome::Rejected(outputs),
@@ -31,6 +34,7 @@ async fn request(context: &StepContext<'_>) -> Result<PromotionRequest> {
     let (definition, stored) = (context.definition, context.stored);
     let registered: Registered = context.outputs("register")?;
     let evaluation: Evaluation = context.outputs("evaluate")?;
+    let replayed = replay::run(context, &registered, &evaluation).await?;
     let faults = context.service.monitoring.faults(&definition.monitor, true).await?.items;
     let error_of = |figures: &crate::domain::figures::Figures| figures.get(evaluation.metric);
     Ok(PromotionRequest {
@@ -47,6 +51,7 @@ async fn request(context: &StepContext<'_>) -> Result<PromotionRequest> {
         is_held_out: evaluation.is_held_out,
         open_data_faults: faults.len() as u64,
         signature_matches: evaluation.signature_matches,
+        replay: replayed.as_ref().map(replay::facts),
         facts: json!({
             "pipeline": stored.run.pipeline,
             "trigger_id": stored.run.trigger_id,
@@ -55,6 +60,7 @@ async fn request(context: &StepContext<'_>) -> Result<PromotionRequest> {
             "dataset": stored.dataset,
             "evaluation": evaluation,
             "data_faults": faults,
+            "replay": replayed,
         }),
         rules: definition.gate_rules(),
     })

@@ -8,11 +8,39 @@ use tokio::time::Instant;
 
 use super::{Outcome, Registered, StepContext};
 
+/// A foreign registry does not ask the gate before it moves the alias that a gated deployment follows, as ours does.
+async fn pass_gate(context: &StepContext<'_>, registered: &Registered) -> Result<()> {
+    let (service, definition) = (context.service, context.definition);
+    if definition.deployment.is_empty() {
+        return Ok(());
+    }
+    let is_gated = match service.deployment.get(&definition.deployment).await {
+        Ok(deployment) => deployment.spec.is_gated,
+        Err(error) if error.code() == ErrorCode::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    if !is_gated {
+        return Ok(());
+    }
+    let Registered { model, version, .. } = registered;
+    let check = service.governance.check_alias(model, &definition.alias, version).await?;
+    if check.is_allowed {
+        return Ok(());
+    }
+    Err(Error::denied(format!(
+        "{model}@{} is not moved to version {version}: the gate does not let it through: {}",
+        definition.alias, check.reason
+    )))
+}
+
 /// Moves the alias; done when the deployment serves the new version.
 pub async fn run(context: &StepContext<'_>, timeout_s: f64) -> Result<Outcome> {
     let (service, definition) = (context.service, context.definition);
     let registered: Registered = context.outputs("register")?;
     let (model, alias, version) = (&registered.model, &definition.alias, &registered.version);
+    if service.registry.is_foreign() {
+        pass_gate(context, &registered).await?;
+    }
     service.registry.set_alias(model, alias, version).await?;
     if definition.deployment.is_empty() {
         return Ok(Outcome::Done(json!({"model": model, "alias": alias, "version": version, "revision": null})));

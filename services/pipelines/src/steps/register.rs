@@ -31,6 +31,8 @@ struct Logged {
     source: String,
     run_id: String,
     model_id: Option<String>,
+    /// The version that the command has made itself.
+    version: Option<String>,
 }
 
 /// Makes the version, once.
@@ -42,6 +44,9 @@ pub async fn run(context: &StepContext<'_>, position: usize) -> Result<Outcome> 
             "no earlier command has written \"model_uri\" to FISHY_OUTPUT: there is no model to register",
         )
     })?;
+    if registry.takes_uploads_only() {
+        return of_command(context, logged).await;
+    }
     registry.ensure_model(model).await?;
     let made = registry.versions_with_tag(model, RUN_TAG, &context.stored.run.id).await?;
     let version = if let Some(version) = made.into_iter().next() {
@@ -56,6 +61,24 @@ pub async fn run(context: &StepContext<'_>, position: usize) -> Result<Outcome> 
     Ok(Outcome::Done(outputs_of(&Registered { model, version, source, run_id })?))
 }
 
+/// Where only the program that has the files can make a version, the command has done so: it is tagged.
+async fn of_command(context: &StepContext<'_>, logged: Logged) -> Result<Outcome> {
+    let (registry, model) = (&context.service.registry, &context.definition.model);
+    let version = logged.version.ok_or_else(|| {
+        Error::precondition(
+            "this registry takes a version only from the program that has its files: the command must register the model \
+             itself, under FISHY_REGISTER_AS, and write \"model_version\" to FISHY_OUTPUT",
+        )
+    })?;
+    let found = registry.version(model, &version).await?;
+    for (key, value) in tags(context)? {
+        registry.set_version_tag(model, &version, &key, &value).await?;
+    }
+    let run_id = if found.run_id.is_empty() { logged.run_id } else { found.run_id };
+    let registered = Registered { model: model.clone(), version, source: found.source, run_id };
+    Ok(Outcome::Done(outputs_of(&registered)?))
+}
+
 fn logged(outputs: &Value) -> Option<Logged> {
     let text = |key: &str| outputs.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let source = text("model_uri")?.to_owned();
@@ -64,6 +87,7 @@ fn logged(outputs: &Value) -> Option<Logged> {
     Some(Logged {
         run_id: text("run_id").or(of_run).unwrap_or_default().to_owned(),
         model_id: text("model_id").or(of_model).map(str::to_owned),
+        version: text("model_version").map(str::to_owned),
         source,
     })
 }

@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use fishy_contracts::deployment::ReplayRequest;
 use fishy_contracts::governance::{Promotion, PromotionRequest, PromotionStatus};
 use fishy_contracts::monitoring::{DatasetRequest, LabelledRow};
 use fishy_core::time::DAY_MS;
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 /// What the fakes know and do.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that a test can have go wrong")]
 pub struct State_ {
     /// Services that answer 503.
     pub away: BTreeSet<&'static str>,
@@ -36,6 +38,12 @@ pub struct State_ {
     /// What is served; follows the alias unless it is stuck.
     pub is_stuck: bool,
     pub has_deployment: bool,
+    /// Replays that were asked for.
+    pub replays: Vec<ReplayRequest>,
+    /// How many of 100 decisions flip in a replay.
+    pub flips: u64,
+    /// Another replay is under way.
+    pub is_replaying: bool,
 }
 
 #[derive(Clone, Default)]
@@ -251,7 +259,12 @@ fn governance() -> Router<Fakes> {
                 let is_better = request.champion_error.is_none_or(|champion| {
                     request.challenger_error <= champion * (1.0 - request.rules.min_improvement)
                 });
+                let may_flip = request.rules.replay.as_ref().is_none_or(|rules| {
+                    let share = request.replay.as_ref().map(|replay| replay.flips as f64 / replay.compared as f64);
+                    request.champion_version.is_none() || share.is_some_and(|share| share <= rules.max_flips_share)
+                });
                 let is_fine = is_better
+                    && may_flip
                     && request.is_held_out
                     && request.signature_matches
                     && request.open_data_faults == 0
@@ -281,7 +294,7 @@ fn governance() -> Router<Fakes> {
 }
 
 fn deployment() -> Router<Fakes> {
-    Router::new().route(
+    Router::new().route("/api/v1/deployments/{name}/replay", post(replay)).route(
         "/api/v1/deployments/{name}/refresh",
         post(|State(fakes): Shared, Path(name): Path<String>| async move {
             let state = fakes.state();
@@ -298,4 +311,27 @@ fn deployment() -> Router<Fakes> {
             Json(json!({"spec": spec, "current": current, "problem": problem, "created_ms": 0})).into_response()
         }),
     )
+}
+
+async fn replay(State(fakes): Shared, Path(name): Path<String>, Json(request): Json<ReplayRequest>) -> Response {
+    let mut state = fakes.state();
+    if state.is_replaying {
+        let body = json!({"code": "RESOURCE_EXHAUSTED", "detail": "a replay is under way"});
+        return (StatusCode::TOO_MANY_REQUESTS, body.to_string()).into_response();
+    }
+    state.replays.push(request.clone());
+    let flips: Vec<Value> = request
+        .thresholds
+        .iter()
+        .map(|threshold| json!({"threshold": threshold, "to_below": state.flips, "to_above": 0}))
+        .collect();
+    Json(json!({
+        "deployment": name, "version": request.version, "request": request, "output": "y", "kind": "quantity",
+        "is_complete": true, "last_ms": 1, "unsliced": 0, "latency": {},
+        "overall": {
+            "rows": 100, "compared": 100, "failed": 0, "changed": 100, "flips": flips,
+            "recorded": {"labels": 40, "mae": 0.5}, "candidate": {"labels": 40, "mae": 0.25},
+        },
+    }))
+    .into_response()
 }

@@ -90,12 +90,12 @@ async fn loop_closes(world: &World) {
 
 #[tokio::test]
 async fn the_loop_closes_on_sqlite() {
-    loop_closes(&World::new()).await;
+    Box::pin(loop_closes(&World::new())).await;
 }
 
 #[tokio::test]
 async fn the_loop_closes_on_postgres() {
-    loop_closes(&World::on_postgres()).await;
+    Box::pin(loop_closes(&World::on_postgres())).await;
 }
 
 #[tokio::test]

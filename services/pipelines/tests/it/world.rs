@@ -1,5 +1,6 @@
 //! One service with everything around it; it can be killed and started again on the same database.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -114,13 +115,14 @@ impl World {
                 max_body_bytes: 1024 * 1024,
                 request_timeout: Duration::from_mins(1),
             },
-            registry: RegistryClient(client("registry")),
+            registry: RegistryClient::new(client("registry")),
             monitoring: MonitoringClient(client("monitoring")),
             deployment: DeploymentClient(client("deployment")),
             governance: GovernanceClient(client("governance")),
             engine: Arc::new(FakeEngine),
             tracking_uri: "http://registry.test".to_owned(),
             run_tokens: Some(RunTokens::new("a secret that no step may see, of 32 bytes")),
+            step_environment: BTreeMap::new(),
             stop: stop.clone(),
             env,
         })

@@ -45,8 +45,8 @@ pub struct Experiment {
     pub creation_time: i64,
     /// Milliseconds since the epoch.
     pub last_update_time: i64,
-    /// Always `default`: there is one workspace.
-    pub workspace: &'static str,
+    /// The workspace it is in; the store leaves it empty.
+    pub workspace: String,
     /// Tags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Pair>,

@@ -111,9 +111,13 @@ impl Serialize for Happening {
 }
 
 /// The body of a call.
-pub fn body(happening: Happening, time: &str, data: &Value) -> String {
+pub fn body(happening: Happening, time: &str, data: &Value, workspace: Option<&str>) -> String {
     let (entity, action) = happening.names();
-    json!({"entity": entity, "action": action, "timestamp": time, "data": data}).to_string()
+    let mut body = json!({"entity": entity, "action": action, "timestamp": time, "data": data});
+    if let Some(workspace) = workspace {
+        body["workspace"] = workspace.into();
+    }
+    body.to_string()
 }
 
 /// The signature of a call: HMAC-SHA256 over id, time and body, as the header has it.

@@ -1,11 +1,10 @@
 //! `/2.0/mlflow/experiments/…`
 
-use axum::extract::State;
 use fishy_core::Error;
 use fishy_http::Routes;
 
 use super::message::Message;
-use super::{Answer, App, READ, WRITE, many, nothing, one};
+use super::{Answer, App, Here, READ, WRITE, many, nothing, one};
 use crate::store::search::View;
 
 pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
@@ -36,32 +35,32 @@ pub(super) fn view(message: &Message, name: &str) -> Result<View, Error> {
     }
 }
 
-async fn create(State(app): State<App>, message: Message) -> Answer {
+async fn create(Here(app): Here, message: Message) -> Answer {
     let name = message.required("name")?;
     let location = message.filled("artifact_location")?;
     let id = app.create_experiment(&name, location.as_deref(), &message.pairs("tags")?).await?;
     one("experiment_id", &id.to_string())
 }
 
-async fn get(State(app): State<App>, message: Message) -> Answer {
+async fn get(Here(app): Here, message: Message) -> Answer {
     one("experiment", &app.experiment(&message.required_id("experiment_id")?).await?)
 }
 
-async fn get_by_name(State(app): State<App>, message: Message) -> Answer {
+async fn get_by_name(Here(app): Here, message: Message) -> Answer {
     one("experiment", &app.experiment_by_name(&message.required("experiment_name")?).await?)
 }
 
-async fn delete(State(app): State<App>, message: Message) -> Answer {
+async fn delete(Here(app): Here, message: Message) -> Answer {
     app.set_experiment_deleted(&message.required_id("experiment_id")?, true).await?;
     nothing()
 }
 
-async fn restore(State(app): State<App>, message: Message) -> Answer {
+async fn restore(Here(app): Here, message: Message) -> Answer {
     app.set_experiment_deleted(&message.required_id("experiment_id")?, false).await?;
     nothing()
 }
 
-async fn update(State(app): State<App>, message: Message) -> Answer {
+async fn update(Here(app): Here, message: Message) -> Answer {
     let id = message.required_id("experiment_id")?;
     if let Some(name) = message.text("new_name")? {
         app.rename_experiment(&id, &name).await?;
@@ -69,22 +68,22 @@ async fn update(State(app): State<App>, message: Message) -> Answer {
     nothing()
 }
 
-async fn search(State(app): State<App>, message: Message) -> Answer {
+async fn search(Here(app): Here, message: Message) -> Answer {
     let page = app.search_experiments(view(&message, "view_type")?, &message.search()?).await?;
     many("experiments", &page.rows, page.next_token())
 }
 
-async fn search_datasets(State(app): State<App>, message: Message) -> Answer {
+async fn search_datasets(Here(app): Here, message: Message) -> Answer {
     many("dataset_summaries", &app.search_datasets(&message.texts("experiment_ids")?).await?, None)
 }
 
-async fn set_tag(State(app): State<App>, message: Message) -> Answer {
+async fn set_tag(Here(app): Here, message: Message) -> Answer {
     message.required("key")?;
     app.set_experiment_tag(&message.required_id("experiment_id")?, message.pair()?).await?;
     nothing()
 }
 
-async fn delete_tag(State(app): State<App>, message: Message) -> Answer {
+async fn delete_tag(Here(app): Here, message: Message) -> Answer {
     app.delete_experiment_tag(&message.required_id("experiment_id")?, &message.required("key")?).await?;
     nothing()
 }

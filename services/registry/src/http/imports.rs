@@ -3,13 +3,13 @@
 //! Everything is `{"source": URL, "digest": …, "entity": {…}}`, with what MLflow answered as the entity, and can be sent
 //! again. A run or a logged model is ended by a seal, which checks that all of it is here.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use fishy_core::{Error, Result};
 use fishy_http::{Json, Routes};
 use serde_json::{Map, Value, json};
 
 use super::message::Message;
-use super::{Answer, App, nothing};
+use super::{Answer, App, Here, nothing};
 use crate::domain::names;
 use crate::domain::records::{
     Dataset, DatasetInput, Experiment, LoggedModel, LoggedModelData, LoggedModelInfo, Metric, ModelInput, ModelOutput,
@@ -31,7 +31,7 @@ fn source_of(message: &Message) -> Result<String> {
     Ok(source)
 }
 
-async fn counts(State(app): State<App>, message: Message) -> Answer {
+async fn counts(Here(app): Here, message: Message) -> Answer {
     let counts = app.import_counts(&source_of(&message)?).await?;
     let counts: Map<String, Value> = counts.into_iter().map(|(kind, count)| (kind.to_owned(), count.into())).collect();
     Ok(Json(counts.into()))
@@ -48,7 +48,7 @@ fn parts(
     Ok((origin, entity))
 }
 
-async fn import(State(app): State<App>, asker: Asker, Path(kind): Path<String>, message: Message) -> Answer {
+async fn import(Here(app): Here, asker: Asker, Path(kind): Path<String>, message: Message) -> Answer {
     let copied = match kind.as_str() {
         "experiment" => {
             let (origin, entity) = parts(&message, "experiment", |entity| entity.required_id("experiment_id"))?;
@@ -125,7 +125,7 @@ fn experiment(entity: &Message) -> Result<Experiment> {
         lifecycle_stage: lifecycle_stage(entity)?,
         creation_time: number(entity, "creation_time")?,
         last_update_time: number(entity, "last_update_time")?,
-        workspace: "default",
+        workspace: String::new(),
         tags: entity.pairs("tags")?,
     })
 }

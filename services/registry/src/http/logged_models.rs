@@ -1,11 +1,11 @@
 //! `/2.0/mlflow/logged-models…`
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use fishy_core::Error;
 use fishy_http::Routes;
 
 use super::message::Message;
-use super::{Answer, App, READ, WRITE, many, nothing, one};
+use super::{Answer, App, Here, READ, WRITE, many, nothing, one};
 use crate::domain::names;
 use crate::service::NewLoggedModel;
 use crate::store::search::OnDataset;
@@ -23,7 +23,7 @@ pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
         .delete(&format!("{all}/{{model_id}}/tags/{{key}}"), WRITE, delete_tag)
 }
 
-async fn create(State(app): State<App>, message: Message) -> Answer {
+async fn create(Here(app): Here, message: Message) -> Answer {
     let new = NewLoggedModel {
         experiment_id: message.required("experiment_id")?,
         name: message.filled("name")?,
@@ -35,11 +35,11 @@ async fn create(State(app): State<App>, message: Message) -> Answer {
     one("model", &app.create_logged_model(new).await?)
 }
 
-async fn get(State(app): State<App>, Path(model_id): Path<String>) -> Answer {
+async fn get(Here(app): Here, Path(model_id): Path<String>) -> Answer {
     one("model", &app.logged_model(&model_id).await?)
 }
 
-async fn finalize(State(app): State<App>, Path(model_id): Path<String>, message: Message) -> Answer {
+async fn finalize(Here(app): Here, Path(model_id): Path<String>, message: Message) -> Answer {
     let status = match message.text("status") {
         Ok(status) => status.ok_or_else(|| names::missing("status"))?,
         Err(wrong) => match message.whole("status")? {
@@ -52,26 +52,26 @@ async fn finalize(State(app): State<App>, Path(model_id): Path<String>, message:
     one("model", &app.finalize_logged_model(&model_id, &status).await?)
 }
 
-async fn delete(State(app): State<App>, Path(model_id): Path<String>) -> Answer {
+async fn delete(Here(app): Here, Path(model_id): Path<String>) -> Answer {
     app.delete_logged_model(&model_id).await?;
     nothing()
 }
 
-async fn log_params(State(app): State<App>, Path(model_id): Path<String>, message: Message) -> Answer {
+async fn log_params(Here(app): Here, Path(model_id): Path<String>, message: Message) -> Answer {
     app.log_logged_model_params(&model_id, &message.pairs("params")?).await?;
     nothing()
 }
 
-async fn set_tags(State(app): State<App>, Path(model_id): Path<String>, message: Message) -> Answer {
+async fn set_tags(Here(app): Here, Path(model_id): Path<String>, message: Message) -> Answer {
     one("model", &app.set_logged_model_tags(&model_id, &message.pairs("tags")?).await?)
 }
 
-async fn delete_tag(State(app): State<App>, Path((model_id, key)): Path<(String, String)>) -> Answer {
+async fn delete_tag(Here(app): Here, Path((model_id, key)): Path<(String, String)>) -> Answer {
     app.delete_logged_model_tag(&model_id, &key).await?;
     nothing()
 }
 
-async fn search(State(app): State<App>, message: Message) -> Answer {
+async fn search(Here(app): Here, message: Message) -> Answer {
     let datasets = message.objects("datasets")?.iter().map(on_dataset).collect::<Result<Vec<_>, _>>()?;
     let (filter, token) =
         (message.text("filter")?.unwrap_or_default(), message.text("page_token")?.unwrap_or_default());

@@ -1,11 +1,10 @@
 //! `/2.0/mlflow/metrics/…`: histories.
 
-use axum::extract::State;
 use fishy_core::Error;
 use fishy_http::Routes;
 
 use super::message::Message;
-use super::{Answer, App, READ, many, one};
+use super::{Answer, App, Here, READ, many, one};
 use crate::domain::{limits, names, page};
 
 pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
@@ -17,7 +16,7 @@ pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
     )
 }
 
-async fn history(State(app): State<App>, message: Message) -> Answer {
+async fn history(Here(app): Here, message: Message) -> Answer {
     let limit = message.whole("max_results")?;
     if limit.is_some_and(|limit| limit < 1) {
         return Err(Error::invalid(
@@ -48,14 +47,14 @@ fn question(message: &Message, name: &str) -> Result<(Vec<String>, String), Erro
     Ok((ids, message.required("metric_key")?))
 }
 
-async fn histories(State(app): State<App>, message: Message) -> Answer {
+async fn histories(Here(app): Here, message: Message) -> Answer {
     let (ids, key) = question(&message, "run_id")?;
     let limit = message.whole("max_results")?.unwrap_or(limits::HISTORY_POINTS).clamp(1, limits::HISTORY_POINTS);
     // As with MLflow, this answer alone has its list also when it is empty.
     one("metrics", &app.metric_histories(&ids, &key, limit).await?)
 }
 
-async fn histories_by_step(State(app): State<App>, message: Message) -> Answer {
+async fn histories_by_step(Here(app): Here, message: Message) -> Answer {
     let (ids, key) = question(&message, "run_ids")?;
     let (first, last) = (message.whole("start_step")?, message.whole("end_step")?);
     if first.is_some() != last.is_some() {

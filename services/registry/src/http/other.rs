@@ -39,7 +39,7 @@ const NOT_IMPLEMENTED: [(&str, &[&str]); 6] = [
         "there is no gateway to language models, no assistant and no MCP registry here",
         &["gateway", "gateway-proxy", "assistant", "mcp-servers"],
     ),
-    ("there is one workspace, named default", &["workspaces"]),
+    ("there is one workspace, named default: registry.workspaces allows for others", &["workspaces"]),
     ("work in the background is done by pipelines: see /api/v1/pipelines", &["jobs"]),
     ("users come from the identity provider, and what they may do from policies", &["roles"]),
 ];
@@ -70,10 +70,10 @@ pub(super) fn routes(mut routes: Routes<App>, mount: &str) -> Routes<App> {
 }
 
 async fn server_info(State(app): State<App>) -> Json<Value> {
-    let is_direct = app.transfers_directly();
+    let is_direct = app.home().transfers_directly();
     Json(json!({
         "store_type": "SqlStore",
-        "workspaces_enabled": false,
+        "workspaces_enabled": app.is_on(),
         "trace_archival_enabled": false,
         "multipart_uploads_enabled": is_direct,
         "multipart_downloads_enabled": is_direct,

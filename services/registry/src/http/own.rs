@@ -1,16 +1,20 @@
 //! `/api/v1/registry/…`: what MLflow's protocol has no words for.
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use fishy_contracts::List;
-use fishy_contracts::registry::{AliasAt, ModelFile, PastChange, ProtectedAlias, RolledBack};
+use fishy_contracts::registry::{AliasAt, ModelFile, PastChange, ProtectedAlias, RolledBack, Unprotect};
 use fishy_core::{Error, time};
 use fishy_http::{Caller, Failure, Json, Routes};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::asker::checked;
-use super::{App, READ, WRITE};
+use super::{App, Here, READ, WRITE};
 use crate::service::Asker;
+
+/// Whoever may write may put an alias behind the gate, but not take it out again.
+const PROTECT: &str = "registry:protect";
 
 pub(super) fn routes(routes: Routes<App>) -> Routes<App> {
     routes
@@ -20,10 +24,11 @@ pub(super) fn routes(routes: Routes<App>) -> Routes<App> {
         .post("/api/v1/registry/models/{name}/aliases/{alias}/rollback", WRITE, roll_back_alias)
         .get("/api/v1/registry/protected-aliases", READ, protected_aliases)
         .put("/api/v1/registry/protected-aliases", WRITE, protect_alias)
+        .delete("/api/v1/registry/protected-aliases", PROTECT, unprotect_alias)
 }
 
 async fn files(
-    State(app): State<App>,
+    Here(app): Here,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Json<List<ModelFile>>, Failure> {
     Ok(Json(List { items: app.version_files(&name, &version).await?, next_page_token: None }))
@@ -38,7 +43,7 @@ struct Asked {
 }
 
 async fn model_history(
-    State(app): State<App>,
+    Here(app): Here,
     Path(name): Path<String>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<List<PastChange>>, Failure> {
@@ -63,7 +68,7 @@ struct At {
 }
 
 async fn alias_at(
-    State(app): State<App>,
+    Here(app): Here,
     Path((name, alias)): Path<(String, String)>,
     at: Result<Query<At>, QueryRejection>,
 ) -> Result<Json<AliasAt>, Failure> {
@@ -80,7 +85,7 @@ struct RollBack {
 }
 
 async fn roll_back_alias(
-    State(app): State<App>,
+    Here(app): Here,
     Caller(who): Caller,
     Path((name, alias)): Path<(String, String)>,
     Json(wanted): Json<RollBack>,
@@ -89,15 +94,24 @@ async fn roll_back_alias(
     Ok(Json(app.roll_back_alias(&asker, &name, &alias, time_ms(&wanted.to)?).await?))
 }
 
-async fn protected_aliases(State(app): State<App>) -> Result<Json<List<ProtectedAlias>>, Failure> {
+async fn protected_aliases(Here(app): Here) -> Result<Json<List<ProtectedAlias>>, Failure> {
     Ok(Json(List { items: app.protected_aliases().await?, next_page_token: None }))
 }
 
 async fn protect_alias(
-    State(app): State<App>,
+    Here(app): Here,
     Caller(who): Caller,
     Json(alias): Json<ProtectedAlias>,
 ) -> Result<Json<ProtectedAlias>, Failure> {
     app.protect_alias(&who, &alias).await?;
     Ok(Json(alias))
+}
+
+async fn unprotect_alias(
+    Here(app): Here,
+    Caller(who): Caller,
+    Json(alias): Json<Unprotect>,
+) -> Result<Json<Value>, Failure> {
+    app.unprotect_alias(&who, &alias).await?;
+    Ok(Json(Value::Object(Map::new())))
 }

@@ -1,12 +1,11 @@
 //! `/2.0/mlflow/runs/…`
 
-use axum::extract::State;
 use fishy_core::Error;
 use fishy_http::Routes;
 
 use super::experiments::view;
 use super::message::Message;
-use super::{Answer, App, READ, WRITE, many, nothing, one};
+use super::{Answer, App, Here, READ, WRITE, many, nothing, one};
 use crate::domain::records::{Dataset, DatasetInput};
 use crate::domain::{limits, names};
 use crate::service::{Batch, NewRun, RunChange};
@@ -30,7 +29,7 @@ pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
         .post(&path("log-model"), WRITE, log_model)
 }
 
-async fn create(State(app): State<App>, message: Message) -> Answer {
+async fn create(Here(app): Here, message: Message) -> Answer {
     let new = NewRun {
         // A run without an experiment belongs to the default one.
         experiment_id: message.filled("experiment_id")?.unwrap_or_else(|| "0".to_owned()),
@@ -47,14 +46,14 @@ async fn create(State(app): State<App>, message: Message) -> Answer {
     Ok(answer)
 }
 
-async fn get(State(app): State<App>, message: Message) -> Answer {
+async fn get(Here(app): Here, message: Message) -> Answer {
     one("run", &app.run(&message.run_id()?).await?)
 }
 
 /// The names of the statuses; clients may send their numbers.
 const STATUSES: [&str; 5] = ["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"];
 
-async fn update(State(app): State<App>, message: Message) -> Answer {
+async fn update(Here(app): Here, message: Message) -> Answer {
     let status = match message.text("status") {
         Ok(status) => status,
         Err(wrong) => match message.whole("status")?.and_then(|number| usize::try_from(number - 1).ok()) {
@@ -66,48 +65,48 @@ async fn update(State(app): State<App>, message: Message) -> Answer {
     one("run_info", &app.update_run(&message.run_id()?, change).await?)
 }
 
-async fn delete(State(app): State<App>, message: Message) -> Answer {
+async fn delete(Here(app): Here, message: Message) -> Answer {
     app.set_run_deleted(&message.run_id()?, true).await?;
     nothing()
 }
 
-async fn restore(State(app): State<App>, message: Message) -> Answer {
+async fn restore(Here(app): Here, message: Message) -> Answer {
     app.set_run_deleted(&message.run_id()?, false).await?;
     nothing()
 }
 
-async fn search(State(app): State<App>, message: Message) -> Answer {
+async fn search(Here(app): Here, message: Message) -> Answer {
     let ids = message.texts("experiment_ids")?;
     let page = app.search_runs(&ids, view(&message, "run_view_type")?, &message.search()?).await?;
     many("runs", &page.rows, page.next_token())
 }
 
-async fn log_metric(State(app): State<App>, message: Message) -> Answer {
+async fn log_metric(Here(app): Here, message: Message) -> Answer {
     let batch = Batch { metrics: vec![message.point()?], ..Batch::default() };
     app.log_batch(&message.run_id()?, batch).await?;
     nothing()
 }
 
-async fn log_param(State(app): State<App>, message: Message) -> Answer {
+async fn log_param(Here(app): Here, message: Message) -> Answer {
     message.required("key")?;
     let batch = Batch { params: vec![message.pair()?], ..Batch::default() };
     app.log_batch(&message.run_id()?, batch).await?;
     nothing()
 }
 
-async fn set_tag(State(app): State<App>, message: Message) -> Answer {
+async fn set_tag(Here(app): Here, message: Message) -> Answer {
     message.required("key")?;
     let batch = Batch { tags: vec![message.pair()?], ..Batch::default() };
     app.log_batch(&message.run_id()?, batch).await?;
     nothing()
 }
 
-async fn delete_tag(State(app): State<App>, message: Message) -> Answer {
+async fn delete_tag(Here(app): Here, message: Message) -> Answer {
     app.delete_run_tag(&message.run_id()?, &message.required("key")?).await?;
     nothing()
 }
 
-async fn log_batch(State(app): State<App>, message: Message) -> Answer {
+async fn log_batch(Here(app): Here, message: Message) -> Answer {
     if message.body_bytes > limits::BATCH_BYTES {
         return Err(Error::invalid(format!(
             "Batched logging API requests must be at most {} bytes, got a request of size {}.",
@@ -147,19 +146,19 @@ fn dataset_input(message: &Message) -> Result<DatasetInput, Error> {
     })
 }
 
-async fn log_inputs(State(app): State<App>, message: Message) -> Answer {
+async fn log_inputs(Here(app): Here, message: Message) -> Answer {
     let inputs = message.objects("datasets")?;
     let inputs = inputs.iter().map(dataset_input).collect::<Result<Vec<_>, _>>()?;
     app.log_inputs(&message.run_id()?, &inputs, &models(&message)?).await?;
     nothing()
 }
 
-async fn log_outputs(State(app): State<App>, message: Message) -> Answer {
+async fn log_outputs(Here(app): Here, message: Message) -> Answer {
     app.log_outputs(&message.run_id()?, &models(&message)?).await?;
     nothing()
 }
 
-async fn log_model(State(app): State<App>, message: Message) -> Answer {
+async fn log_model(Here(app): Here, message: Message) -> Answer {
     app.record_model(&message.run_id()?, &message.required("model_json")?).await?;
     nothing()
 }

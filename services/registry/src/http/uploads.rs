@@ -1,6 +1,6 @@
 //! `/2.0/mlflow-artifacts/mpu/…` and `…/presigned/…`: clients that read and write the object store themselves.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use fishy_core::Error;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::artifacts::path_below;
 use super::message::Message;
-use super::{Answer, App, READ, WRITE, nothing};
+use super::{Answer, App, Here, READ, WRITE, nothing};
 use crate::domain::{artifact, names};
 
 /// What a client looks for at the beginning of the message, to send the file through us instead.
@@ -47,7 +47,7 @@ fn target(folder: &str, message: &Message) -> Result<String, Error> {
     Ok(artifact::join(folder.trim_end_matches('/'), name))
 }
 
-async fn create(State(app): State<App>, Path(folder): Path<String>, message: Message) -> Result<Response, Failure> {
+async fn create(Here(app): Here, Path(folder): Path<String>, message: Message) -> Result<Response, Failure> {
     if !app.transfers_directly() {
         return Ok(unsupported(NO_UPLOAD));
     }
@@ -58,7 +58,7 @@ async fn create(State(app): State<App>, Path(folder): Path<String>, message: Mes
     Ok(Json(json!({"upload_id": upload.id, "credentials": credentials})).into_response())
 }
 
-async fn complete(State(app): State<App>, Path(folder): Path<String>, message: Message) -> Result<Response, Failure> {
+async fn complete(Here(app): Here, Path(folder): Path<String>, message: Message) -> Result<Response, Failure> {
     if !app.transfers_directly() {
         return Ok(unsupported(NO_UPLOAD));
     }
@@ -79,7 +79,7 @@ async fn complete(State(app): State<App>, Path(folder): Path<String>, message: M
     Ok(nothing()?.into_response())
 }
 
-async fn abort(State(app): State<App>, Path(folder): Path<String>, message: Message) -> Result<Response, Failure> {
+async fn abort(Here(app): Here, Path(folder): Path<String>, message: Message) -> Result<Response, Failure> {
     if !app.transfers_directly() {
         return Ok(unsupported(NO_UPLOAD));
     }
@@ -87,7 +87,7 @@ async fn abort(State(app): State<App>, Path(folder): Path<String>, message: Mess
     Ok(nothing()?.into_response())
 }
 
-async fn presigned(State(app): State<App>, Path(path): Path<String>) -> Result<Response, Failure> {
+async fn presigned(Here(app): Here, Path(path): Path<String>) -> Result<Response, Failure> {
     if !app.transfers_directly() {
         return Ok(unsupported(NO_DOWNLOAD));
     }
@@ -95,7 +95,7 @@ async fn presigned(State(app): State<App>, Path(path): Path<String>) -> Result<R
     Ok(Json(json!({"url": signed.url, "headers": {}, "file_size": signed.size_bytes})).into_response())
 }
 
-async fn presigned_of_run(State(app): State<App>, message: Message) -> Result<Response, Failure> {
+async fn presigned_of_run(Here(app): Here, message: Message) -> Result<Response, Failure> {
     let run = app.run_info(&message.run_id()?).await?;
     let path = path_below(&run.artifact_uri, &message.required("path")?)?;
     if !app.transfers_directly() {

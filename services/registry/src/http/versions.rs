@@ -1,10 +1,9 @@
 //! `/2.0/mlflow/model-versions/…`
 
-use axum::extract::State;
 use fishy_http::Routes;
 
 use super::message::Message;
-use super::{Answer, App, READ, WRITE, many, nothing, one};
+use super::{Answer, App, Here, READ, WRITE, many, nothing, one};
 use crate::domain::artifact;
 use crate::service::{Asker, NewVersion};
 
@@ -22,7 +21,7 @@ pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
         .delete(&path("delete-tag"), WRITE, delete_tag)
 }
 
-async fn create(State(app): State<App>, asker: Asker, message: Message) -> Answer {
+async fn create(Here(app): Here, asker: Asker, message: Message) -> Answer {
     let new = NewVersion {
         name: message.required("name")?,
         source: message.required("source")?,
@@ -35,46 +34,46 @@ async fn create(State(app): State<App>, asker: Asker, message: Message) -> Answe
     one("model_version", &app.create_version(&asker, new).await?)
 }
 
-async fn get(State(app): State<App>, message: Message) -> Answer {
+async fn get(Here(app): Here, message: Message) -> Answer {
     let version = app.version(&message.required("name")?, &message.required_id("version")?).await?;
     one("model_version", &version)
 }
 
-async fn update(State(app): State<App>, message: Message) -> Answer {
+async fn update(Here(app): Here, message: Message) -> Answer {
     let (name, version) = (message.required("name")?, message.required_id("version")?);
     let description = message.text("description")?;
     one("model_version", &app.update_version(&name, &version, description.as_deref()).await?)
 }
 
-async fn transition(State(app): State<App>, asker: Asker, message: Message) -> Answer {
+async fn transition(Here(app): Here, asker: Asker, message: Message) -> Answer {
     let (name, version) = (message.required("name")?, message.required_id("version")?);
     let stage = message.required("stage")?;
     let archives_others = message.flag("archive_existing_versions")?.unwrap_or(false);
     one("model_version", &app.transition_version(&asker, &name, &version, &stage, archives_others).await?)
 }
 
-async fn delete(State(app): State<App>, asker: Asker, message: Message) -> Answer {
+async fn delete(Here(app): Here, asker: Asker, message: Message) -> Answer {
     app.delete_version(&asker, &message.required("name")?, &message.required_id("version")?).await?;
     nothing()
 }
 
-async fn search(State(app): State<App>, message: Message) -> Answer {
+async fn search(Here(app): Here, message: Message) -> Answer {
     let page = app.search_versions(&message.search()?).await?;
     many("model_versions", &page.rows, page.next_token())
 }
 
-async fn download_uri(State(app): State<App>, message: Message) -> Answer {
+async fn download_uri(Here(app): Here, message: Message) -> Answer {
     let version = app.version(&message.required("name")?, &message.required_id("version")?).await?;
     one("artifact_uri", &artifact::uri(&version.artifact_path))
 }
 
-async fn set_tag(State(app): State<App>, asker: Asker, message: Message) -> Answer {
+async fn set_tag(Here(app): Here, asker: Asker, message: Message) -> Answer {
     message.required("key")?;
     app.set_version_tag(&asker, &message.required("name")?, &message.required_id("version")?, message.pair()?).await?;
     nothing()
 }
 
-async fn delete_tag(State(app): State<App>, asker: Asker, message: Message) -> Answer {
+async fn delete_tag(Here(app): Here, asker: Asker, message: Message) -> Answer {
     let (name, version) = (message.required("name")?, message.required_id("version")?);
     app.delete_version_tag(&asker, &name, &version, &message.required("key")?).await?;
     nothing()

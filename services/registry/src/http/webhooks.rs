@@ -1,14 +1,14 @@
 //! `/2.0/mlflow/webhooks`, and their log at `/api/v1/registry/webhooks/{id}/deliveries`.
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use fishy_contracts::List;
 use fishy_core::Error;
 use fishy_http::{Failure, Json, Routes};
 use serde::Deserialize;
 
 use super::message::Message;
-use super::{Answer, App, READ, many, nothing, one};
+use super::{Answer, App, Here, READ, many, nothing, one};
 use crate::domain::records::Delivery;
 use crate::domain::webhook::Happening;
 use crate::service::{Asker, WebhookChange};
@@ -48,30 +48,30 @@ fn change(message: &Message) -> Result<WebhookChange, Error> {
     })
 }
 
-async fn create(State(app): State<App>, asker: Asker, message: Message) -> Answer {
+async fn create(Here(app): Here, asker: Asker, message: Message) -> Answer {
     one("webhook", &app.create_webhook(&asker, change(&message)?).await?)
 }
 
-async fn list(State(app): State<App>, message: Message) -> Answer {
+async fn list(Here(app): Here, message: Message) -> Answer {
     let token = message.filled("page_token")?.unwrap_or_default();
     let page = app.webhooks(message.whole("max_results")?, &token).await?;
     many("webhooks", &page.rows, page.next_token())
 }
 
-async fn get(State(app): State<App>, Path(id): Path<String>) -> Answer {
+async fn get(Here(app): Here, Path(id): Path<String>) -> Answer {
     one("webhook", &app.webhook(&id).await?)
 }
 
-async fn update(State(app): State<App>, Path(id): Path<String>, asker: Asker, message: Message) -> Answer {
+async fn update(Here(app): Here, Path(id): Path<String>, asker: Asker, message: Message) -> Answer {
     one("webhook", &app.update_webhook(&asker, &id, change(&message)?).await?)
 }
 
-async fn delete(State(app): State<App>, Path(id): Path<String>, asker: Asker) -> Answer {
+async fn delete(Here(app): Here, Path(id): Path<String>, asker: Asker) -> Answer {
     app.delete_webhook(&asker, &id).await?;
     nothing()
 }
 
-async fn test(State(app): State<App>, Path(id): Path<String>, message: Message) -> Answer {
+async fn test(Here(app): Here, Path(id): Path<String>, message: Message) -> Answer {
     let event = message.object("event")?.as_ref().map(happening).transpose()?;
     one("result", &app.test_webhook(&id, event).await?)
 }
@@ -84,7 +84,7 @@ struct Asked {
 }
 
 async fn deliveries(
-    State(app): State<App>,
+    Here(app): Here,
     Path(id): Path<String>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<List<Delivery>>, Failure> {

@@ -1,7 +1,7 @@
 //! Aliases: names that move. A protected one moves only with an approved promotion, whoever asks.
 
 use fishy_authz::Identity;
-use fishy_contracts::registry::ProtectedAlias;
+use fishy_contracts::registry::{ProtectedAlias, Unprotect};
 use fishy_core::{Error, ErrorCode, Result, check_name};
 use serde_json::json;
 
@@ -13,6 +13,18 @@ use crate::domain::webhook::Happening;
 use crate::events;
 use crate::store::aliases::{self as store, Move};
 use crate::store::{models, versions};
+
+/// The longest reason.
+const MAX_REASON_CHARS: usize = 1_000;
+
+/// Why an alias is behind the gate, to those whom that hinders.
+pub(super) fn protection(deployment: &str) -> String {
+    if deployment.is_empty() {
+        "is protected".to_owned()
+    } else {
+        format!("is followed by the gated deployment {deployment:?}")
+    }
+}
 
 impl Registry {
     /// Lets an alias name a version.
@@ -49,12 +61,14 @@ impl Registry {
             store::set(&mut tx, name, alias, number).await?;
             models::touch(&mut tx, name, self.env.now_ms()).await?;
             let by = asker.by();
-            let (gate, promotion_id) = (protected.as_deref(), promotion.as_deref());
+            let gate =
+                protected.as_deref().map(|deployment| if deployment.is_empty() { "protected" } else { deployment });
+            let promotion_id = promotion.as_deref();
             let moved = Move { name, alias, from: before, to: Some(number), by, gate, promotion_id };
-            events::alias_moved(&mut tx, &self.env, moved).await?;
+            events::alias_moved(&mut tx, self, moved).await?;
             let details = json!({"from": before, "to": number, "deployment": gate, "promotion_id": promotion_id});
             let resource = format!("models/{name}/aliases/{alias}");
-            events::audit(&mut tx, &self.env, by.actor, "alias.set", &resource, details).await?;
+            events::audit(&mut tx, self, by.actor, "alias.set", &resource, details).await?;
             let data = json!({"name": name, "alias": alias, "version": number.to_string()});
             self.tell(&mut tx, Happening::AliasCreated, &data).await?;
             return self.commit_told(tx).await;
@@ -71,10 +85,11 @@ impl Registry {
         version: &str,
         deployment: &str,
     ) -> Result<Option<String>> {
-        let check = self.governance.check_alias(name, alias, version).await.map_err(|error| {
+        let check = self.governance.check_alias(&self.known_as(name), alias, version).await.map_err(|error| {
             tracing::warn!(model = name, alias, version, error = error.chain(), "governance cannot be asked");
             let text = format!(
-                "alias {alias:?} of model {name:?} is followed by the gated deployment {deployment:?}, and governance cannot be asked whether it may move: try again later"
+                "alias {alias:?} of model {name:?} {}, and governance cannot be asked whether it may move: try again later",
+                protection(deployment)
             );
             Error::new(ErrorCode::Unavailable, text).with_source(error)
         })?;
@@ -84,10 +99,11 @@ impl Registry {
         let mut tx = self.db.begin().await?;
         let details = json!({"to": version, "deployment": deployment, "reason": check.reason});
         let resource = format!("models/{name}/aliases/{alias}");
-        events::audit_denied(&mut tx, &self.env, &actor(who), "alias.set", &resource, details).await?;
+        events::audit_denied(&mut tx, self, &actor(who), "alias.set", &resource, details).await?;
         tx.commit().await?;
         Err(Error::denied(format!(
-            "alias {alias:?} of model {name:?} is followed by the gated deployment {deployment:?} and may not move to version {version}: {}",
+            "alias {alias:?} of model {name:?} {} and may not move to version {version}: {}",
+            protection(deployment),
             check.reason
         )))
     }
@@ -101,7 +117,8 @@ impl Registry {
         }
         if let Some(deployment) = store::protected_for(&mut tx, name, alias).await? {
             return Err(Error::denied(format!(
-                "cannot delete alias {alias:?} of model {name:?}: it is followed by the gated deployment {deployment:?}"
+                "cannot delete alias {alias:?} of model {name:?}: it {}",
+                protection(&deployment)
             )));
         }
         // As with MLflow, an alias that does not exist is deleted already.
@@ -110,9 +127,9 @@ impl Registry {
         models::touch(&mut tx, name, self.env.now_ms()).await?;
         let by = asker.by();
         let moved = Move { name, alias, from: Some(before), to: None, by, gate: None, promotion_id: None };
-        events::alias_moved(&mut tx, &self.env, moved).await?;
+        events::alias_moved(&mut tx, self, moved).await?;
         let resource = format!("models/{name}/aliases/{alias}");
-        events::audit(&mut tx, &self.env, by.actor, "alias.delete", &resource, json!({"from": before})).await?;
+        events::audit(&mut tx, self, by.actor, "alias.delete", &resource, json!({"from": before})).await?;
         self.tell(&mut tx, Happening::AliasDeleted, &json!({"name": name, "alias": alias})).await?;
         self.commit_told(tx).await
     }
@@ -140,7 +157,9 @@ impl Registry {
     pub async fn protect_alias(&self, who: &Identity, alias: &ProtectedAlias) -> Result<()> {
         names::check_model_name("model", &alias.model)?;
         names::check_new_alias(&alias.alias)?;
-        check_name("deployment", &alias.deployment)?;
+        if !alias.deployment.is_empty() {
+            check_name("deployment", &alias.deployment)?;
+        }
         let actor = actor(who);
         let mut tx = self.db.begin().await?;
         if !store::protect(&mut tx, alias, &actor, self.env.now_ms()).await? {
@@ -148,7 +167,25 @@ impl Registry {
         }
         let resource = format!("models/{}/aliases/{}", alias.model, alias.alias);
         let details = json!({ "deployment": alias.deployment });
-        events::audit(&mut tx, &self.env, &actor, "alias.protect", &resource, details).await?;
+        events::audit(&mut tx, self, &actor, "alias.protect", &resource, details).await?;
+        tx.commit().await
+    }
+
+    /// Takes an alias out from behind the promotion gate.
+    pub async fn unprotect_alias(&self, who: &Identity, free: &Unprotect) -> Result<()> {
+        let Unprotect { model, alias, deployment, reason } = free;
+        if reason.trim().is_empty() {
+            return Err(Error::invalid("taking an alias out from behind the gate needs a reason"));
+        }
+        names::check_chars("reason", reason, MAX_REASON_CHARS)?;
+        let mut tx = self.db.begin().await?;
+        if !store::unprotect(&mut tx, model, alias, deployment).await? {
+            let of = if deployment.is_empty() { String::new() } else { format!(" for the deployment {deployment:?}") };
+            return Err(Error::not_found(format!("alias {alias:?} of model {model:?} is not protected{of}")));
+        }
+        let resource = format!("models/{model}/aliases/{alias}");
+        let details = json!({"deployment": deployment, "reason": reason});
+        events::audit(&mut tx, self, &actor(who), "alias.unprotect", &resource, details).await?;
         tx.commit().await
     }
 

@@ -8,6 +8,7 @@ use fishy_blob::BlobStream;
 use fishy_core::{Error, ErrorCode, Result};
 use fishy_db::Tx;
 use futures::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 
 use super::Registry;
 use super::holds::check_files_not_held;
@@ -18,6 +19,8 @@ use crate::store::{models, uploads};
 
 /// How many blobs are removed in one sweep.
 const SWEEP: i64 = 1_000;
+/// Uploads older than this are given up.
+const ABANDONED_MS: i64 = 7 * 24 * 3_600_000;
 
 pub(super) fn not_found(path: &str) -> Error {
     Error::not_found(format!("No such artifact: '{path}'"))
@@ -80,7 +83,7 @@ impl Registry {
     pub(super) fn new_blob(&self) -> String {
         let id = self.env.new_id();
         // Folders by the last digits, which are spread evenly.
-        format!("artifacts/{}/{id}", &id[id.len().saturating_sub(2)..])
+        format!("{}/{}/{id}", self.folder, &id[id.len().saturating_sub(2)..])
     }
 
     /// Makes an artifact visible, and ends the upload that brought it. Answers the blob that it replaced.
@@ -204,6 +207,18 @@ impl Registry {
                 break;
             }
         }
-        self.sweep_uploads().await
+        self.give_up_uploads(self.env.now_ms() - ABANDONED_MS).await
+    }
+
+    /// The same, given up when the process stops.
+    pub async fn sweep_until(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            swept = self.sweep() => {
+                if let Err(error) = swept {
+                    tracing::warn!(error = error.chain(), "cannot sweep the object store");
+                }
+            }
+        }
     }
 }

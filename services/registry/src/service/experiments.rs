@@ -44,12 +44,19 @@ impl Registry {
 
     pub async fn experiment(&self, id: &str) -> Result<Experiment> {
         let number = names::experiment_id(id)?;
-        store::get(&mut &self.db, number).await?.ok_or_else(|| none_with_id(id))
+        let found = store::get(&mut &self.db, number).await?.ok_or_else(|| none_with_id(id))?;
+        Ok(self.with_workspace(found))
+    }
+
+    /// As it is told: with the workspace.
+    pub(super) fn with_workspace(&self, experiment: Experiment) -> Experiment {
+        Experiment { workspace: self.workspace.clone(), ..experiment }
     }
 
     pub async fn experiment_by_name(&self, name: &str) -> Result<Experiment> {
         let found = store::by_name(&mut &self.db, name).await?;
-        found.ok_or_else(|| Error::not_found(format!("Could not find experiment with name '{name}'")))
+        let found = found.ok_or_else(|| Error::not_found(format!("Could not find experiment with name '{name}'")))?;
+        Ok(self.with_workspace(found))
     }
 
     pub async fn set_experiment_deleted(&self, id: &str, is_deleted: bool) -> Result<()> {

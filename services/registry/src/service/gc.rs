@@ -27,8 +27,6 @@ const DEFAULT: u32 = 100;
 const MOST: u32 = 1_000;
 /// Uploads do not last so long: a file that is older and has no row never gets one.
 const ORPHAN_AGE: Duration = Duration::from_hours(24);
-/// Where the content of artifacts is in the object store.
-const BLOBS: &str = "artifacts";
 
 /// The kinds, in the order in which they go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +221,7 @@ impl Registry {
         let Purged { kind, id, files, bytes } = purged;
         let (action, resource) = (format!("{kind}.purge"), format!("{kind}s/{id}"));
         let details = json!({"files": files, "bytes": bytes, "reason": asker.by().reason});
-        events::audit(tx, &self.env, asker.by().actor, &action, &resource, details).await
+        events::audit(tx, self, asker.by().actor, &action, &resource, details).await
     }
 
     /// Why a run or a logged model of an experiment would stay, and with it the experiment.
@@ -251,7 +249,7 @@ impl Registry {
         report: &mut GcReport,
     ) -> Result<Option<String>> {
         let before_ms = self.env.now_ms().saturating_sub(ORPHAN_AGE.as_millis() as i64);
-        let mut files = self.blob.list_recursive(BLOBS).await?;
+        let mut files = self.blob.list_recursive(&self.folder).await?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
         for file in files.iter().filter(|file| file.path.as_str() > after && file.modified_ms <= before_ms) {
             if store::is_known(&mut &self.db, &file.path).await? {

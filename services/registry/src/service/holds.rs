@@ -101,7 +101,7 @@ impl Registry {
         reason: &str,
     ) -> Result<()> {
         let resource = format!("{}s/{id}", kind_text(kind));
-        events::audit(tx, &self.env, asker.by().actor, action, &resource, json!({ "reason": reason })).await
+        events::audit(tx, self, asker.by().actor, action, &resource, json!({ "reason": reason })).await
     }
 
     /// All holds, newest first.

@@ -80,7 +80,7 @@ impl Registry {
         store::remember(&mut tx, origin.key(), &target_id, digest, self.env.now_ms()).await?;
         let details = json!({"source": origin.source, "id": origin.id, "digest": origin.digest});
         let resource = format!("{}s/{target_id}", origin.kind);
-        events::audit(&mut tx, &self.env, asker.by().actor, "registry.import", &resource, details).await?;
+        events::audit(&mut tx, self, asker.by().actor, "registry.import", &resource, details).await?;
         tx.commit().await?;
         Ok(Copied { target_id, is_unchanged: false })
     }

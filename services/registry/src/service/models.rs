@@ -4,6 +4,7 @@ use fishy_core::{Error, Result};
 use fishy_db::Tx;
 use serde_json::{Map, Value, json};
 
+use super::aliases::protection;
 use super::holds::check_model_not_held;
 use super::{Asker, Registry};
 use crate::domain::records::{ModelVersion, Pair, RegisteredModel};
@@ -40,8 +41,9 @@ pub(super) fn check_description(description: Option<&str>) -> Result<()> {
 pub(super) async fn check_unprotected(tx: &mut Tx, model: &str, doing: &str) -> Result<()> {
     match aliases::protected_of_model(tx, model).await?.first() {
         Some(protected) => Err(Error::denied(format!(
-            "cannot {doing}: its alias {:?} is followed by the gated deployment {:?}",
-            protected.alias, protected.deployment
+            "cannot {doing}: its alias {:?} {}",
+            protected.alias,
+            protection(&protected.deployment)
         ))),
         None => Ok(()),
     }
@@ -112,12 +114,12 @@ impl Registry {
         for (alias, version) in moved {
             let (gate, promotion_id) = (None, None);
             let left = Move { name, alias: &alias, from: Some(version), to: None, by, gate, promotion_id };
-            events::alias_moved(&mut tx, &self.env, left).await?;
+            events::alias_moved(&mut tx, self, left).await?;
             let came = Move { name: new_name, from: None, to: Some(version), ..left };
-            events::alias_moved(&mut tx, &self.env, came).await?;
+            events::alias_moved(&mut tx, self, came).await?;
         }
         let details = json!({"to": new_name});
-        events::audit(&mut tx, &self.env, by.actor, "model.rename", &format!("models/{name}"), details).await?;
+        events::audit(&mut tx, self, by.actor, "model.rename", &format!("models/{name}"), details).await?;
         let model = store::get(&mut tx, new_name).await?.ok_or_else(|| not_found(new_name))?;
         tx.commit().await?;
         Ok(model)
@@ -138,10 +140,10 @@ impl Registry {
         for (alias, version) in moved {
             let (gate, promotion_id) = (None, None);
             let left = Move { name, alias: &alias, from: Some(version), to: None, by, gate, promotion_id };
-            events::alias_moved(&mut tx, &self.env, left).await?;
+            events::alias_moved(&mut tx, self, left).await?;
         }
         let details = json!({ "newest_version": newest });
-        events::audit(&mut tx, &self.env, by.actor, "model.delete", &format!("models/{name}"), details).await?;
+        events::audit(&mut tx, self, by.actor, "model.delete", &format!("models/{name}"), details).await?;
         tx.commit().await
     }
 

@@ -57,7 +57,9 @@ impl Registry {
 
     pub async fn search_experiments(&self, view: View, search: &Search) -> Result<Page<Experiment>> {
         let question = search.question(&search::EXPERIMENTS, 1_000, 50_000)?;
-        store::experiments(&self.db, view, &question).await
+        let found = store::experiments(&self.db, view, &question).await?;
+        let rows = found.rows.into_iter().map(|experiment| self.with_workspace(experiment)).collect();
+        Ok(Page { rows, next: found.next })
     }
 
     pub async fn search_models(&self, search: &Search) -> Result<Page<RegisteredModel>> {

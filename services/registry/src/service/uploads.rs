@@ -16,8 +16,6 @@ use crate::store::uploads::{self, Upload};
 const UPLOAD_LIFETIME: Duration = Duration::from_hours(12);
 /// How long a download may take to begin; clients ask again when it has passed.
 const DOWNLOAD_LIFETIME: Duration = Duration::from_mins(5);
-/// Uploads older than this are given up.
-const ABANDONED_MS: i64 = 7 * 24 * 3_600_000;
 /// How many uploads are given up in one sweep.
 const SWEEP: i64 = 1_000;
 
@@ -120,9 +118,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Gives up the uploads that nobody has ended.
-    pub(super) async fn sweep_uploads(&self) -> Result<()> {
-        let before = self.env.now_ms() - ABANDONED_MS;
+    /// Gives up the uploads that were started before a time, and that nobody has ended.
+    pub(super) async fn give_up_uploads(&self, before: i64) -> Result<()> {
         for upload in uploads::started_before(&mut &self.db, before, SWEEP).await? {
             self.give_up(&upload).await?;
         }

@@ -5,6 +5,7 @@ use fishy_core::{Error, Result};
 use fishy_db::Tx;
 use serde_json::json;
 
+use super::aliases::protection;
 use super::holds::check_model_not_held;
 use super::models::{check_description, check_tags, not_found as model_not_found, tag_map};
 use super::{Asker, Registry};
@@ -132,7 +133,7 @@ impl Registry {
         }
         let details = json!({"source": version.source, "run_id": version.run_id, "model_id": version.model_id});
         let resource = resource(&version.name, number);
-        events::audit(&mut tx, &self.env, asker.by().actor, "model_version.create", &resource, details).await?;
+        events::audit(&mut tx, self, asker.by().actor, "model_version.create", &resource, details).await?;
         let data = json!({
             "name": version.name, "version": version.version, "source": version.source, "run_id": version.run_id,
             "tags": tag_map(&version.tags), "description": version.description,
@@ -261,7 +262,7 @@ impl Registry {
         models::touch(&mut tx, name, now_ms).await?;
         let details = json!({"from": before.current_stage, "to": stage, "archive_existing_versions": archives_others});
         let resource = resource(name, number);
-        events::audit(&mut tx, &self.env, asker.by().actor, "model_version.transition", &resource, details).await?;
+        events::audit(&mut tx, self, asker.by().actor, "model_version.transition", &resource, details).await?;
         let changed = store::get(&mut tx, name, number).await?.ok_or_else(|| not_found(name, version))?;
         tx.commit().await?;
         Ok(changed)
@@ -276,7 +277,8 @@ impl Registry {
         for alias in &before.aliases {
             if let Some(deployment) = aliases::protected_for(&mut tx, name, alias).await? {
                 return Err(Error::denied(format!(
-                    "cannot delete version {version} of model {name:?}: its alias {alias:?} is followed by the gated deployment {deployment:?}"
+                    "cannot delete version {version} of model {name:?}: its alias {alias:?} {}",
+                    protection(&deployment)
                 )));
             }
         }
@@ -285,10 +287,10 @@ impl Registry {
         let by = asker.by();
         for alias in &before.aliases {
             let left = Move { name, alias, from: Some(number), to: None, by, gate: None, promotion_id: None };
-            events::alias_moved(&mut tx, &self.env, left).await?;
+            events::alias_moved(&mut tx, self, left).await?;
         }
         let details = json!({"source": before.source, "aliases": before.aliases});
-        events::audit(&mut tx, &self.env, by.actor, "model_version.delete", &resource(name, number), details).await?;
+        events::audit(&mut tx, self, by.actor, "model_version.delete", &resource(name, number), details).await?;
         tx.commit().await
     }
 

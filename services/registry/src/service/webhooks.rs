@@ -105,7 +105,7 @@ impl Registry {
     }
 
     async fn audit_webhook(&self, tx: &mut Tx, asker: &Asker, action: &str, id: &str, details: Value) -> Result<()> {
-        events::audit(tx, &self.env, asker.by().actor, action, &format!("webhooks/{id}"), details).await
+        events::audit(tx, self, asker.by().actor, action, &format!("webhooks/{id}"), details).await
     }
 
     pub async fn webhook(&self, id: &str) -> Result<Webhook> {
@@ -189,7 +189,8 @@ impl Registry {
     }
 
     fn webhook_body(&self, happening: Happening, data: &Value) -> String {
-        webhook::body(happening, &time::rfc3339(self.env.now_ms()), data)
+        let workspace = self.config.registry.workspaces.then_some(self.workspace.as_str());
+        webhook::body(happening, &time::rfc3339(self.env.now_ms()), data, workspace)
     }
 
     /// Notes, in the transaction of a change, which webhooks are to be called for it. Ring the bell after the commit:

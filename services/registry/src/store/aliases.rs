@@ -81,3 +81,9 @@ pub(crate) async fn protect(tx: &mut Tx, alias: &ProtectedAlias, actor: &str, no
                ON CONFLICT DO NOTHING";
     Ok(tx.execute(sql, args![&alias.model, &alias.alias, &alias.deployment, actor, now_ms]).await? > 0)
 }
+
+/// Ends a protection; tells whether there was one.
+pub(crate) async fn unprotect(tx: &mut Tx, model: &str, alias: &str, deployment: &str) -> Result<bool> {
+    let sql = "DELETE FROM protected_aliases WHERE name = $1 AND alias = $2 AND deployment = $3";
+    Ok(tx.execute(sql, args![model, alias, deployment]).await? > 0)
+}

@@ -1,7 +1,7 @@
 //! Experiments.
 
 use fishy_core::{Error, ErrorCode, Result};
-use fishy_db::{Row, Tx, args};
+use fishy_db::{Engine, Row, Tx, args};
 
 use super::{Read, last_of_each, pairs, rows_by_id};
 use crate::domain::artifact;
@@ -14,6 +14,23 @@ pub(crate) async fn ensure_default(tx: &mut Tx, now_ms: i64) -> Result<()> {
     let sql = "INSERT INTO experiments(id, name, artifact_location, lifecycle_stage, creation_time, last_update_time) \
                VALUES (0, 'Default', $1, $2, $3, $3) ON CONFLICT DO NOTHING";
     tx.execute(sql, args![artifact::uri("0"), ACTIVE, now_ms]).await.map(drop)
+}
+
+/// Lets the numbers of new experiments begin after `base`, where they have not got that far.
+pub(crate) async fn begin_at(tx: &mut Tx, engine: Engine, base: i64) -> Result<()> {
+    match engine {
+        Engine::Sqlite => {
+            tx.execute("DELETE FROM sqlite_sequence WHERE name = 'experiments' AND seq < $1", args![base]).await?;
+            let sql = "INSERT INTO sqlite_sequence(name, seq) SELECT 'experiments', $1 \
+                       WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'experiments')";
+            tx.execute(sql, args![base]).await.map(drop)
+        }
+        Engine::Postgres => {
+            let sql = "SELECT setval(pg_get_serial_sequence('experiments', 'id'), \
+                       GREATEST($1, nextval(pg_get_serial_sequence('experiments', 'id'))))";
+            tx.query(sql, args![base]).await.map(drop)
+        }
+    }
 }
 
 /// Makes an experiment; its artifacts lie below its id unless a location is given.
@@ -75,7 +92,7 @@ pub(crate) async fn from_rows(read: &mut impl Read, rows: Vec<Row>) -> Result<Ve
                 lifecycle_stage: row.get("lifecycle_stage")?,
                 creation_time: row.get("creation_time")?,
                 last_update_time: row.get("last_update_time")?,
-                workspace: "default",
+                workspace: String::new(),
             })
         })
         .collect()

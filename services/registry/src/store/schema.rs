@@ -10,6 +10,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "holds, and what deletion looks things up by", sql: DELETION },
     Migration { version: 14, name: "uploads under way", sql: UPLOADS },
     Migration { version: 16, name: "imports from other servers", sql: IMPORTS },
+    Migration { version: 19, name: "workspaces", sql: WORKSPACES },
 ];
 
 const REGISTRY: &str = "
@@ -334,4 +335,20 @@ CREATE TABLE imports (
   PRIMARY KEY (source, kind, source_id)
 );
 CREATE INDEX imports_by_target ON imports (kind, target_id);
+";
+
+const WORKSPACES: &str = "
+-- Used in the database of the default workspace alone. A number is never given twice, since it names a database.
+CREATE TABLE workspaces (
+  id SERIAL_KEY,
+  name TEXT NOT NULL UNIQUE,
+  description TEXT,
+  creation_time BIGINT NOT NULL,
+  last_updated_time BIGINT NOT NULL
+);
+-- Those whose databases and files are to go.
+CREATE TABLE workspace_garbage (
+  id BIGINT PRIMARY KEY,
+  deleted_time BIGINT NOT NULL
+);
 ";

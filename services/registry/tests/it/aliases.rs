@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use axum::http::Method;
+use fishy_authz::Identity;
 use fishy_contracts::events::{ALIAS_MOVED, AUDIT_ENTRY};
 use fishy_contracts::registry::ProtectedAlias;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ on_both!(
     every_move_is_told_once_and_kept,
     what_was_when_is_known_and_can_be_again,
     every_tag_and_stage_has_a_history,
+    any_alias_can_be_put_behind_the_gate,
 );
 
 const ALIAS: &str = "registered-models/alias";
@@ -208,4 +210,57 @@ async fn every_tag_and_stage_has_a_history(server: Server) {
     let body = json!({"name": "oxygen"}).to_string();
     assert_eq!(server.json(Method::DELETE, "/api/2.0/mlflow/registered-models/delete", body).await.0, 200);
     assert_eq!(told("history").await.0.len(), 9, "it outlives the model");
+}
+
+async fn any_alias_can_be_put_behind_the_gate(server: Server) {
+    const PROTECTED: &str = "/api/v1/registry/protected-aliases";
+    server.model("oxygen", 3).await;
+    assert_eq!(set(&server, "reviewed", "1").await.0, 200);
+    let engineer = Identity::user("eva", ["ml_engineer"]);
+    let as_engineer = async |method: Method, path: &str, body: Value| {
+        server.at("", Some(&engineer), method, path, body.to_string()).await
+    };
+    // No deployment follows it: whoever may write may bind it.
+    let alias = json!({"model": "oxygen", "alias": "reviewed"});
+    assert_eq!(as_engineer(Method::PUT, PROTECTED, alias.clone()).await, (200, alias.clone()));
+    assert_eq!(server.json(Method::GET, PROTECTED, "").await.1, json!({ "items": [alias] }));
+    for bad in
+        [json!({"model": "a/b", "alias": "x"}), json!({"model": "oxygen", "alias": "v1"}), json!({"model": "oxygen"})]
+    {
+        assert_eq!(server.json(Method::PUT, PROTECTED, bad.to_string()).await.0, 400, "{bad}");
+    }
+    // From then on it moves by the gate alone, for the administrator too.
+    let (status, answer) = set(&server, "reviewed", "2").await;
+    assert_eq!((status, &answer["error_code"]), (403, &json!("PERMISSION_DENIED")));
+    let told = answer["message"].as_str().unwrap();
+    assert!(told.contains("is protected and may not move to version 2: not better by 2 %"), "{told}");
+    let rename = json!({"name": "oxygen", "new_name": "other"});
+    assert_eq!(server.post("registered-models/rename", rename).await.0, 403);
+    let delete = json!({"name": "oxygen", "alias": "reviewed"});
+    let path = format!("/api/2.0/mlflow/{ALIAS}");
+    assert_eq!(server.json(Method::DELETE, &path, delete.to_string()).await.0, 403);
+    assert_eq!(server.asked.lock().unwrap().last().unwrap(), "oxygen");
+    server.allowed.store(2, Ordering::SeqCst);
+    assert_eq!(set(&server, "reviewed", "2").await.0, 200);
+    let (_, history) = own(&server, "history?kind=alias&key=reviewed").await;
+    let newest = &history["items"][0];
+    assert_eq!((&newest["gate"], &newest["promotion_id"]), (&json!("protected"), &json!("p-1")));
+
+    // Who binds it cannot loose it again: that is for compliance, with a reason.
+    let mut free = json!({"model": "oxygen", "alias": "reviewed", "reason": "case 7"});
+    assert_eq!(as_engineer(Method::DELETE, PROTECTED, free.clone()).await.0, 403);
+    let officer = Identity::user("carl", ["compliance"]);
+    let release =
+        async |body: &Value| server.at("", Some(&officer), Method::DELETE, PROTECTED, body.to_string()).await.0;
+    free["reason"] = json!(" ");
+    assert_eq!(release(&free).await, 400);
+    free["reason"] = json!("case 7");
+    assert_eq!(release(&json!({"model": "oxygen", "alias": "other", "reason": "x"})).await, 404);
+    assert_eq!(release(&free).await, 200);
+    assert_eq!(release(&free).await, 404);
+    assert_eq!(set(&server, "reviewed", "3").await.0, 200);
+    let entries: Vec<Value> =
+        server.events().await.into_iter().filter(|e| e.kind == AUDIT_ENTRY).map(|e| e.data).collect();
+    let last = entries.iter().rfind(|entry| entry["action"] == "alias.unprotect").unwrap();
+    assert_eq!((&last["actor"], &last["details"]["reason"]), (&json!("user:carl"), &json!("case 7")));
 }

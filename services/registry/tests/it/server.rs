@@ -1,7 +1,7 @@
 //! A registry in this process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +10,7 @@ use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use fishy_authz::{Authenticator, Authorizer, Bundle};
+use fishy_authz::{Authenticator, Authorizer, Bundle, Identity};
 use fishy_blob::{Blob, BlobOptions};
 use fishy_bus::Bus;
 use fishy_config::{Config, Secret};
@@ -27,6 +27,9 @@ use tower::ServiceExt;
 /// What governance says: the version it lets the alias name (0: none), or -1 for being away.
 pub type Allowed = Arc<AtomicI64>;
 
+/// The names of models that governance was asked about.
+pub type Asked = Arc<Mutex<Vec<String>>>;
+
 pub struct Server {
     pub router: Router,
     pub db: Db,
@@ -36,6 +39,8 @@ pub struct Server {
     pub running: Running,
     pub stop: CancellationToken,
     pub blob: Blob,
+    pub bus: Bus,
+    pub asked: Asked,
     parts: Parts,
     folder: tempfile::TempDir,
 }
@@ -47,6 +52,7 @@ struct Parts {
     authorizer: Authorizer,
     governance: ServiceSlot,
     blob: Blob,
+    bus: Bus,
 }
 
 impl Parts {
@@ -56,7 +62,7 @@ impl Parts {
             env: self.env.clone(),
             config: self.config.clone(),
             db: db.clone(),
-            bus: Bus::in_process(),
+            bus: self.bus.clone(),
             guard: Guard {
                 authenticator: Authenticator::local(),
                 authorizer: self.authorizer.clone(),
@@ -77,7 +83,8 @@ pub enum On {
     Postgres,
 }
 
-async fn check(State(allowed): State<Allowed>, Query(query): Query<Value>) -> Response {
+async fn check(State((allowed, asked)): State<(Allowed, Asked)>, Query(query): Query<Value>) -> Response {
+    asked.lock().unwrap().push(query["model"].as_str().unwrap_or_default().to_owned());
     let allowed = allowed.load(Ordering::SeqCst);
     if allowed < 0 {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -126,9 +133,11 @@ impl Server {
         let db = Db::connect(&url, &schema, options).await.unwrap();
         let migrations: Vec<_> = std::iter::once(OUTBOX).chain(MIGRATIONS.iter().copied()).collect();
         db.migrate(&migrations).await.unwrap();
-        let allowed = Allowed::default();
+        let (allowed, asked, bus) = (Allowed::default(), Asked::default(), Bus::in_process());
         let slot = ServiceSlot::default();
-        slot.fill(Router::new().route("/api/v1/promotions/check", get(check)).with_state(allowed.clone()));
+        slot.fill(
+            Router::new().route("/api/v1/promotions/check", get(check)).with_state((allowed.clone(), asked.clone())),
+        );
         let mut config = Config::default();
         config.registry.max_artifact_bytes = 1_000_000;
         config.registry.webhook_private_hosts = vec!["127.0.0.1".to_owned()];
@@ -140,18 +149,32 @@ impl Server {
             Some(policies) => Authorizer::new(Bundle { version: 1, issued_ms: 0, policies: policies.to_owned() })?,
         };
         let blob = Blob::open(&format!("file://{path}/artifacts"), &BlobOptions::default()).unwrap();
-        let parts = Parts { env, config, authorizer, governance: slot, blob: blob.clone() };
+        let parts = Parts { env, config, authorizer, governance: slot, blob: blob.clone(), bus: bus.clone() };
         let (running, stop) = parts.start(&db).await?;
-        Ok(Self { router: running.router.clone(), db, schema, clock, allowed, running, stop, blob, parts, folder })
+        Ok(Self {
+            router: running.router.clone(),
+            db,
+            schema,
+            clock,
+            allowed,
+            running,
+            stop,
+            blob,
+            bus,
+            asked,
+            parts,
+            folder,
+        })
     }
 
     /// Another registry over the same database and files. The one before was not told to end, as when it was killed.
     pub async fn start_again(self) -> Self {
-        let Self { db, schema, clock, allowed, running, stop, blob, parts, folder, router: _ } = self;
+        let Self { db, schema, clock, allowed, running, stop, blob, bus, asked, parts, folder, router: _ } = self;
         drop(running);
         stop.cancel();
         let (running, stop) = parts.start(&db).await.unwrap();
-        Self { router: running.router.clone(), db, schema, clock, allowed, running, stop, blob, parts, folder }
+        let router = running.router.clone();
+        Self { router, db, schema, clock, allowed, running, stop, blob, bus, asked, parts, folder }
     }
 
     /// URL and schema of another, empty database beside its own.
@@ -170,7 +193,30 @@ impl Server {
     pub fn client(&self) -> RegistryClient {
         let slot = ServiceSlot::default();
         slot.fill(self.router.clone());
-        RegistryClient(ServiceClient::local("registry", &slot, "deployment"))
+        RegistryClient::new(ServiceClient::local("registry", &slot, "deployment"))
+    }
+
+    /// Status and body of a request of somebody in a workspace; without either, of the administrator in none.
+    pub async fn at(
+        &self,
+        workspace: &str,
+        who: Option<&Identity>,
+        method: Method,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if !workspace.is_empty() {
+            request = request.header("x-mlflow-workspace", workspace);
+        }
+        if let Some(who) = who {
+            request = request.extension(who.clone());
+        }
+        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+        (status, serde_json::from_slice(&body).unwrap_or_else(|_| text()))
     }
 
     /// Status and body of any request.

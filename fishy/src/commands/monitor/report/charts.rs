@@ -29,6 +29,15 @@ const LANE_CHARS: usize = 28;
 pub struct Line {
     pub class: &'static str,
     pub points: Vec<(i64, f64)>,
+    /// Lower and upper end of the band around the values, where there is one.
+    pub band: Vec<(i64, f64, f64)>,
+}
+
+impl Line {
+    /// Values without a band.
+    pub const fn new(class: &'static str, points: Vec<(i64, f64)>) -> Self {
+        Self { class, points, band: Vec::new() }
+    }
 }
 
 /// The colours of a chart and what they stand for.
@@ -50,7 +59,9 @@ pub enum Size {
 /// Lines over a span of time, from zero or below to the greatest value; `guides` are named lines across.
 pub fn over_time(title: &str, size: Size, span: (i64, i64), lines: &[Line], guides: &[(f64, &str)]) -> String {
     let thinned: Vec<(&Line, Vec<(i64, f64)>)> = lines.iter().map(|line| (line, thin(&line.points))).collect();
-    let values = || thinned.iter().flat_map(|(_, points)| points.iter().map(|point| point.1));
+    let bands: Vec<(&Line, Vec<_>)> = lines.iter().map(|line| (line, widest(&line.band))).collect();
+    let ends = || bands.iter().flat_map(|(_, band)| band.iter().flat_map(|(_, lower, upper)| [*lower, *upper]));
+    let values = || thinned.iter().flat_map(|(_, points)| points.iter().map(|point| point.1)).chain(ends());
     let high = values().fold(0.0, f64::max);
     let low = values().fold(0.0, f64::min);
     // A guide far above everything would flatten the lines.
@@ -60,6 +71,12 @@ pub fn over_time(title: &str, size: Size, span: (i64, i64), lines: &[Line], guid
     let mut drawing = Drawing::new(title, dimensions, (span.0 as f64, span.1 as f64), (low * 1.08, top));
     drawing.value_axis(figure);
     drawing.time_axis();
+    for (line, band) in &bands {
+        let band: Vec<(f64, f64, f64)> =
+            band.iter().map(|(time_ms, low, high)| (*time_ms as f64, *low, *high)).collect();
+        let middles: Vec<(f64, f64)> = band.iter().map(|(time_ms, low, _)| (*time_ms, *low)).collect();
+        drawing.area(line.class, &band, gap(&middles));
+    }
     for (line, points) in &thinned {
         let points: Vec<(f64, f64)> = points.iter().map(|(time_ms, value)| (*time_ms as f64, *value)).collect();
         drawing.line(line.class, &points, gap(&points));
@@ -82,6 +99,18 @@ fn thin(points: &[(i64, f64)]) -> Vec<(i64, f64)> {
     let finite: Vec<(i64, f64)> = points.iter().copied().filter(|point| point.1.is_finite()).collect();
     let every = finite.len().div_ceil(MAX_POINTS).max(1);
     finite.chunks(every).filter_map(|part| part.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))).collect()
+}
+
+/// At most [`MAX_POINTS`] places of a band: of each stretch all that its parts cover.
+fn widest(band: &[(i64, f64, f64)]) -> Vec<(i64, f64, f64)> {
+    let every = band.len().div_ceil(MAX_POINTS).max(1);
+    let one = |part: &[(i64, f64, f64)]| {
+        let (lower, upper) = part
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(lower, upper), place| (place.1.min(lower), place.2.max(upper)));
+        (part[part.len() / 2].0, lower, upper)
+    };
+    band.chunks(every).map(one).collect()
 }
 
 /// A feature in the reference and in the span, as shares of the readings of each.
@@ -239,6 +268,9 @@ mod tests {
         let thinned = thin(&points);
         assert!(thinned.len() <= MAX_POINTS && thinned.contains(&(4_321, 9.0)));
         assert_eq!(thin(&[(0, f64::NAN), (1, 2.0)]), [(1, 2.0)]);
+        let band: Vec<(i64, f64, f64)> = (0..1_000).map(|i| (i, if i == 432 { -3.0 } else { 1.0 }, 2.0)).collect();
+        let thinned = widest(&band);
+        assert!(thinned.len() <= MAX_POINTS && thinned.iter().any(|place| place.1 < -2.5), "{thinned:?}");
     }
 
     #[test]

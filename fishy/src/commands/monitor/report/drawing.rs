@@ -141,6 +141,21 @@ impl Drawing {
         }
     }
 
+    /// The area between lower and upper values, broken where `gap` is exceeded; one place alone is an upright stroke.
+    pub fn area(&mut self, class: &str, places: &[(f64, f64, f64)], gap: f64) {
+        for piece in places.chunk_by(|a, b| b.0 - a.0 <= gap) {
+            let _ = write!(self.svg, "<path class=\"band {class}\" d=\"");
+            let uppers = piece.iter().map(|(x, _, upper)| (*x, *upper));
+            let lowers = piece.iter().rev().map(|(x, lower, _)| (*x, *lower));
+            for (place, (x, y)) in uppers.chain(lowers).enumerate() {
+                let command = if place == 0 { 'M' } else { 'L' };
+                let (x, y) = (self.at_x(x), self.at_y(y));
+                let _ = write!(self.svg, "{command}{x:.1} {y:.1}");
+            }
+            self.svg.push_str("Z\"/>");
+        }
+    }
+
     /// An outline over neighbouring columns (from, to, value), filled down to the axis.
     pub fn steps(&mut self, class: &str, columns: &[(f64, f64, f64)]) {
         let Some((first, last)) = columns.first().zip(columns.last()) else { return };
@@ -237,7 +252,10 @@ mod tests {
         let mut drawing = Drawing::new("<oxygen>", (400.0, 200.0), (0.0, 10.0), (0.0, 1.0));
         drawing.line("a", &[(0.0, 0.0), (1.0, 1.0), (5.0, 0.5), (6.0, 2.0), (9.0, 0.2)], 1.5);
         drawing.bar("b", (0.0, 1.0), (0.0, 1.0), "</title><script>");
+        drawing.area("c", &[(0.0, 0.0, 1.0), (1.0, 0.5, 1.0), (9.0, 0.0, 0.5)], 1.5);
         let svg = drawing.finish();
+        assert_eq!(svg.matches("<path class=\"band c\"").count(), 2, "{svg}");
+        let svg = svg.replace("<path class=\"band", "");
         assert_eq!((svg.matches("<path").count(), svg.matches("<circle").count()), (2, 1), "{svg}");
         assert!(!svg.contains("<oxygen>") && !svg.contains("<script>"), "{svg}");
     }

@@ -106,7 +106,7 @@ fn courses(facts: &Facts, found: &Distribution) -> Vec<String> {
         facts.days.iter().filter_map(value).collect()
     };
     let chart = |name: &str, points: Vec<(i64, f64)>, guides: &[(f64, &str)]| {
-        let (title, line) = (format!("{name}: {}", found.feature), [Line { class: "current", points }]);
+        let (title, line) = (format!("{name}: {}", found.feature), [Line::new("current", points)]);
         let chart = over_time(&title, Size::Small, (facts.from_ms, facts.to_ms), &line, guides);
         format!("<figure><figcaption>{}</figcaption>{chart}</figure>", escaped(name))
     };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use fishy_contracts::monitoring::{CheckWindow, SliceErrors, Statistic, Window};
+use fishy_contracts::monitoring::{CheckWindow, Figure, SliceErrors, Statistic, Window};
 use fishy_core::time::HOUR_MS;
 use serde_json::Value;
 
@@ -24,19 +24,43 @@ const PAIRS: [(Statistic, Statistic, &str); 5] = [
     (Statistic::EstimatedRocAuc, Statistic::RocAuc, "area under the ROC curve"),
 ];
 
+/// A figure over all rows of a window.
+fn whole(window: &CheckWindow, test: Statistic) -> Option<&Figure> {
+    window.figures.iter().find(|figure| figure.test == test && figure.slice.is_empty())
+}
+
 /// A figure of the checks over all rows, by the end of its window.
-fn of_checks(checks: &[CheckWindow], test: Statistic) -> Vec<(i64, f64)> {
-    let mut points: Vec<(i64, f64)> = checks
-        .iter()
-        .filter_map(|window| {
-            let whole = window.figures.iter().find(|figure| figure.test == test && figure.slice.is_empty())?;
-            Some((window.end_ms, whole.value))
-        })
-        .collect();
-    points.sort_by_key(|point| point.0);
+fn of_checks(checks: &[CheckWindow], test: Statistic) -> Vec<(i64, &Figure)> {
+    let mut figures: Vec<(i64, &Figure)> =
+        checks.iter().filter_map(|window| Some((window.end_ms, whole(window, test)?))).collect();
+    figures.sort_by_key(|figure| figure.0);
     // Two checks may have the same figure: one line has one value at a time.
-    points.dedup_by_key(|point| point.0);
-    points
+    figures.dedup_by_key(|figure| figure.0);
+    figures
+}
+
+fn values(figures: &[(i64, &Figure)]) -> Vec<(i64, f64)> {
+    figures.iter().map(|(end_ms, figure)| (*end_ms, figure.value)).collect()
+}
+
+/// How often the realised figure of a window lies outside of the band of its estimate, in words; empty where no window
+/// has both.
+fn outside(checks: &[CheckWindow], estimated: Statistic, realised: Statistic) -> String {
+    let both = |window: &CheckWindow| Some(whole(window, estimated)?.band?.holds(whole(window, realised)?.value));
+    let held: Vec<bool> = checks.iter().filter_map(both).collect();
+    let out = held.iter().filter(|is_held| !**is_held).count();
+    match (held.len(), out) {
+        (0, _) => String::new(),
+        (windows, 0) => {
+            note(&format!("In all {} windows with both, the realised figure lies in the band.", count(windows as u64)))
+        }
+        (windows, out) => note(&format!(
+            "In {} of {} windows with both, the realised figure lies outside of the band: there the model erred \
+             otherwise than in the reference, which no estimate can see.",
+            count(out as u64),
+            count(windows as u64)
+        )),
+    }
 }
 
 /// Realised errors, with the estimated ones beside them.
@@ -50,10 +74,13 @@ pub fn errors(facts: &Facts) -> String {
         let own = |error: fn(&Window) -> Option<f64>| -> Vec<(i64, f64)> {
             steps.iter().filter_map(|window| Some((window.start_ms + length_ms, error(window)?))).collect()
         };
+        let measured = of_checks(&facts.checks, realised);
         let known: Vec<(i64, f64)> = match realised {
+            // Of the windows of a check that has both: like beside like.
+            _ if !estimates.is_empty() && !measured.is_empty() => values(&measured),
             Statistic::Mae => own(|window| window.mae),
             Statistic::Rmse if !estimates.is_empty() => own(|window| window.rmse),
-            realised => of_checks(&facts.checks, realised),
+            _ => values(&measured),
         };
         if estimates.is_empty() && known.is_empty() {
             continue;
@@ -64,18 +91,22 @@ pub fn errors(facts: &Facts) -> String {
         let mut keys = vec![("current", "realised")];
         if !estimates.is_empty() {
             has_estimates = true;
-            keys.push(("estimate", "estimated before the truth is known"));
+            keys.push(("estimate", "estimated before the truth is known, with its band"));
         }
-        let lines = [Line { class: "current", points: known }, Line { class: "estimate", points: estimates }];
+        let bands = estimates.iter().filter_map(|(end_ms, figure)| Some((*end_ms, figure.band?)));
+        let band = bands.map(|(end_ms, band)| (end_ms, band.lower, band.upper)).collect();
+        let lines = [Line::new("current", known), Line { class: "estimate", points: values(&estimates), band }];
         let chart = over_time(&format!("{name} over time"), Size::Wide, (facts.from_ms, facts.to_ms), &lines, &guides);
-        let _ = write!(html, "<h3>{}</h3>{}{chart}", escaped(name), legend(&keys));
+        let told = outside(&facts.checks, estimated, realised);
+        let _ = write!(html, "<h3>{}</h3>{}{chart}{told}", escaped(name), legend(&keys));
     }
     if html.is_empty() {
         return note("No true value has come for the answers of this time yet: the error is not known.");
     }
     html += &note(if has_estimates {
-        "Estimates come from a model of the error on the reference (DLE, CBPE). They do not see a change of what the truth \
-         depends on: under such a change only the realised figures tell how good the answers are."
+        "Estimates come from a model of the error on the reference (DLE, CBPE), the band around them is three standard \
+         errors to either side. They do not see a change of what the truth depends on: under such a change only the \
+         realised figures tell how good the answers are."
     } else {
         "No check of this monitor estimates the error before the truth is known: tests such as estimated_mae do."
     });

@@ -8,6 +8,8 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
+use crate::commands::client::WORKSPACE_HEADER;
+
 /// How often a call is made before it has failed.
 const ATTEMPTS: u32 = 6;
 /// The first pause; it doubles with each attempt.
@@ -27,8 +29,13 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 pub struct Door {
     /// Its URL without a slash at the end.
     pub base: String,
+    /// Whether it is a Databricks workspace.
+    pub is_databricks: bool,
     name: &'static str,
     http: reqwest::Client,
+    workspace: Option<HeaderValue>,
+    /// Sends no token.
+    plain: reqwest::Client,
 }
 
 /// An answer that says no: trying again would not help.
@@ -83,21 +90,60 @@ impl Door {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let mut http = reqwest::Client::builder()
-            .default_headers(headers)
-            // A token goes nowhere but to the server it was given for.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .user_agent(concat!("fishy/", env!("CARGO_PKG_VERSION")));
-        if let Some(silence) = silence {
-            http = http.read_timeout(silence);
-        }
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), name, http: http.build()? })
+        let client = |headers: HeaderMap| {
+            let mut http = reqwest::Client::builder()
+                .default_headers(headers)
+                // A token goes nowhere but to the server it was given for.
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(10))
+                // MLflow's server closes what was idle for a few seconds.
+                .pool_idle_timeout(Duration::from_secs(1))
+                .user_agent(concat!("fishy/", env!("CARGO_PKG_VERSION")));
+            if let Some(silence) = silence {
+                http = http.read_timeout(silence);
+            }
+            http.build()
+        };
+        Ok(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            is_databricks: false,
+            name,
+            http: client(headers)?,
+            workspace: None,
+            plain: client(HeaderMap::new())?,
+        })
+    }
+
+    /// The same, for one workspace of it.
+    #[must_use]
+    pub fn in_workspace(self, workspace: Option<HeaderValue>) -> Self {
+        Self { workspace, ..self }
+    }
+
+    /// The same as a Databricks workspace, or as an MLflow server.
+    #[must_use]
+    pub fn databricks(self, is_databricks: bool) -> Self {
+        Self { is_databricks, ..self }
+    }
+
+    /// A route of registered models and their versions.
+    pub fn models(&self, route: &str) -> String {
+        let catalog = if self.is_databricks { "unity-catalog/" } else { "" };
+        format!("/api/2.0/mlflow/{catalog}{route}")
+    }
+
+    /// A request of an address of another server that this one has signed: without the token.
+    pub fn unsigned(&self, method: Method, url: reqwest::Url) -> RequestBuilder {
+        self.plain.request(method, url)
     }
 
     /// A request of a path of this server.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.workspace {
+            Some(workspace) => request.header(WORKSPACE_HEADER, workspace),
+            None => request,
+        }
     }
 
     /// Sends once. `Err` of the inner result is passing: it can be tried again after this pause.

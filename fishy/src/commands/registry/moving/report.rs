@@ -12,15 +12,15 @@ const TOLD: usize = 200;
 /// The things of one kind.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// At the other server.
+    /// At the server that was read.
     pub found: u64,
     /// Written now.
     pub copied: u64,
-    /// Here already as they are there.
+    /// Copied before, and the same since.
     pub unchanged: u64,
     /// Not copied.
     pub failed: u64,
-    /// Whole copies that are here now, also of what is gone at the other server.
+    /// Whole copies that the server that was written to has now, also of what is gone at the other.
     pub here: u64,
 }
 
@@ -38,8 +38,11 @@ pub struct Problem {
 /// The whole report.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// The other server.
+    /// The server that was read.
     pub source: String,
+    /// The server that was written to, where that is the other one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// By kind.
     pub counts: BTreeMap<&'static str, Count>,
     /// Measurements that were sent.
@@ -50,7 +53,7 @@ pub struct Report {
     pub bytes: u64,
     /// Aliases that were set or deleted.
     pub aliases: u64,
-    /// Experiments that have another id here: theirs, ours.
+    /// Experiments that have another id at the server that was written to, and versions that have another number.
     pub renumbered: BTreeMap<String, String>,
     /// What could not be copied; the first of them.
     pub problems: Vec<Problem>,
@@ -79,7 +82,11 @@ impl Report {
 
     /// For a person.
     pub fn print(&self) {
-        let mut rows = table(&["what", "there", "copied", "unchanged", "failed", "whole copies here"]);
+        let headings = match &self.target {
+            None => ["what", "there", "copied", "unchanged", "failed", "whole copies here"],
+            Some(_) => ["what", "here", "copied", "unchanged", "failed", "whole copies there"],
+        };
+        let mut rows = table(&headings);
         for (kind, count) in &self.counts {
             let Count { found, copied, unchanged, failed, here } = count;
             let numbers = [found, copied, unchanged, failed, here].map(u64::to_string);
@@ -91,8 +98,10 @@ impl Report {
             "{} measurements, {} files ({size}) with the same SHA-256 on both sides, {} aliases moved",
             self.points, self.files, self.aliases
         );
-        for (theirs, ours) in &self.renumbered {
-            println!("experiment {theirs} of {} is experiment {ours} here", self.source);
+        for (before, after) in &self.renumbered {
+            let what = if before.contains('/') { "version" } else { "experiment" };
+            let place = self.target.as_deref().unwrap_or("fishy");
+            println!("{what} {before} of {} is {what} {after} of {place}", self.source);
         }
         if !self.problems.is_empty() {
             let mut rows = table(&["not copied", "id", "why"]);

@@ -6,42 +6,46 @@
 
 mod registered;
 
+pub(super) use registered::{is_prompt, logged_model_of, uri_of, versions_of};
+
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use fishy_contracts::segment;
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::door::{Door, Refusal, is_status};
-use super::files::{File, Owner, told};
+use super::door::Door;
+use super::files::{self, File, Owner, Place, told};
+use super::pages;
+use super::progress::Progress;
 use super::report::Report;
 
-const API: &str = "/api/2.0/mlflow";
+/// The first part of MLflow's routes.
+pub(super) const API: &str = "/api/2.0/mlflow";
 const IMPORTS: &str = "/api/v1/registry/imports";
 /// Things of a page that are under way at once.
-const IN_FLIGHT: usize = 4;
+pub(super) const IN_FLIGHT: usize = 4;
 /// Measurements of one message.
-const POINTS: usize = 1_000;
+pub(super) const POINTS: usize = 1_000;
 
 /// A copy under way.
 pub struct Walk {
     source: Door,
     target: Door,
-    bar: ProgressBar,
-    report: Mutex<Report>,
+    progress: Progress,
+    is_thorough: bool,
 }
 
 /// A text of an answer, or an empty one.
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -64,7 +68,7 @@ fn canonical(value: &Value) -> String {
 }
 
 /// Without what has a place of its own.
-fn without(entity: &Value, names: &[&str]) -> Value {
+pub(super) fn without(entity: &Value, names: &[&str]) -> Value {
     let mut entity = entity.clone();
     if let Value::Object(fields) = &mut entity {
         fields.retain(|name, _| !names.contains(&name.as_str()));
@@ -72,7 +76,7 @@ fn without(entity: &Value, names: &[&str]) -> Value {
     entity
 }
 
-fn digest(entity: &Value, files: &[File]) -> String {
+pub(super) fn digest(entity: &Value, files: &[File]) -> String {
     let mut hash = Sha256::new();
     hash.update(canonical(entity));
     for file in files {
@@ -82,16 +86,39 @@ fn digest(entity: &Value, files: &[File]) -> String {
 }
 
 /// What is below a folder; `None` for what is not in it.
-fn below<'a>(uri: &'a str, root: &str) -> Option<&'a str> {
+pub(super) fn below<'a>(uri: &'a str, root: &str) -> Option<&'a str> {
     let rest = uri.trim_end_matches('/').strip_prefix(root.trim_end_matches('/'))?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
+/// How many measurements of a metric a server has.
+pub(super) async fn history_length(door: &Door, run_id: &str, key: &str) -> Result<u64> {
+    let mut length = 0;
+    let query = [("run_id", run_id), ("metric_key", key), ("max_results", "5000")];
+    pages::got(door, &format!("{API}/metrics/get-history"), &query, "metrics", async |points| {
+        length += points.len() as u64;
+        Ok(())
+    })
+    .await?;
+    Ok(length)
+}
+
+/// Whether each history of a run is as long at the target as it is at the source; `ids` are those of the run.
+pub(super) async fn has_whole_histories(source: &Door, target: &Door, ids: (&str, &str), run: &Value) -> Result<bool> {
+    for metric in items(&run["data"], "metrics") {
+        let key = text(metric, "/key");
+        if history_length(source, ids.0, key).await? != history_length(target, ids.1, key).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Walk {
-    /// From one server to the other.
-    pub fn new(source: Door, target: Door, bar: ProgressBar) -> Self {
+    /// From one server to the other; `is_thorough` where the length of each history is compared too.
+    pub fn new(source: Door, target: Door, bar: ProgressBar, is_thorough: bool) -> Self {
         let report = Report { source: source.base.clone(), ..Report::default() };
-        Self { source, target, bar, report: Mutex::new(report) }
+        Self { source, target, progress: Progress::new(bar, report), is_thorough }
     }
 
     /// The other server, as copies are noted under it.
@@ -109,10 +136,6 @@ impl Walk {
         Ok(serde_json::from_value(counts)?)
     }
 
-    fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Copies everything.
     pub async fn run(self) -> Result<Report> {
         self.counts().await?;
@@ -121,7 +144,7 @@ impl Walk {
         self.pages("experiments/search", query, "experiments", async |page| {
             for experiment in page {
                 let id = text(&experiment, "/experiment_id").to_owned();
-                if self.done("experiment", &id, self.experiment(&id, &experiment).await)? {
+                if self.progress.done("experiment", &id, self.experiment(&id, &experiment).await)? {
                     experiments.push(id);
                 }
             }
@@ -137,9 +160,8 @@ impl Walk {
             self.pages("runs/search", query, "runs", async |page| self.runs(page).await).await?;
         }
         self.models().await?;
-        self.bar.finish_and_clear();
         let counts = self.counts().await?;
-        let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.progress.end();
         for kind in ["experiment", "logged_model", "run", "model", "version"] {
             report.count(kind).here = counts.get(kind).copied().unwrap_or(0);
         }
@@ -150,42 +172,15 @@ impl Walk {
     async fn pages(
         &self,
         door: &str,
-        mut query: Value,
+        query: Value,
         name: &str,
         mut each: impl AsyncFnMut(Vec<Value>) -> Result<()>,
     ) -> Result<()> {
-        loop {
-            let mut page = self.source.send(Method::POST, &format!("{API}/{door}"), &query).await?;
-            let found = match page.get_mut(name).map(Value::take) {
-                Some(Value::Array(found)) => found,
-                _ => Vec::new(),
-            };
-            self.bar.inc_length(found.len() as u64);
-            each(found).await?;
-            match page["next_page_token"].as_str() {
-                Some(token) if !token.is_empty() => query["page_token"] = token.into(),
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// Notes what became of a thing. What was refused is a problem of that thing; all else ends the copy.
-    fn done(&self, kind: &'static str, id: &str, copied: Result<bool>) -> Result<bool> {
-        self.bar.inc(1);
-        self.bar.set_message(format!("{kind} {id}"));
-        let mut report = self.report();
-        report.count(kind).found += 1;
-        match copied {
-            Ok(true) => report.count(kind).copied += 1,
-            Ok(false) => report.count(kind).unchanged += 1,
-            Err(error) if is_status(&error, StatusCode::UNAUTHORIZED) => return Err(error),
-            Err(error) if error.is::<Refusal>() => {
-                report.fail(kind, id, &error);
-                return Ok(false);
-            }
-            Err(error) => return Err(error.context(format!("{kind} {id}"))),
-        }
-        Ok(true)
+        pages::posted(&self.source, &format!("{API}/{door}"), query, name, async |found| {
+            self.progress.more(found.len());
+            each(found).await
+        })
+        .await
     }
 
     /// Writes a thing; gives its id there, and whether it was written.
@@ -199,7 +194,7 @@ impl Walk {
         let message = json!({"digest": digest(experiment, &[]), "entity": experiment});
         let (ours, is_new) = self.put("experiment", message).await?;
         if ours != id {
-            self.report().renumbered.insert(id.to_owned(), ours);
+            self.progress.report().renumbered.insert(id.to_owned(), ours);
         }
         Ok(is_new)
     }
@@ -209,7 +204,7 @@ impl Walk {
             .map(|model| async move {
                 let id = text(&model, "/info/model_id").to_owned();
                 let copied = self.logged_model(&id, &model).await;
-                self.done("logged_model", &id, copied)
+                self.progress.done("logged_model", &id, copied)
             })
             .buffer_unordered(IN_FLIGHT);
         while let Some(copied) = copies.next().await {
@@ -237,7 +232,7 @@ impl Walk {
             .map(|run| async move {
                 let id = text(&run, "/info/run_id").to_owned();
                 let copied = self.run_of(&id).await;
-                self.done("run", &id, copied)
+                self.progress.done("run", &id, copied)
             })
             .buffer_unordered(IN_FLIGHT);
         while let Some(copied) = copies.next().await {
@@ -253,7 +248,11 @@ impl Walk {
         let files = owner.files(&self.source).await?;
         let digest = digest(run, &files);
         if !self.put("run", json!({"digest": digest, "entity": run})).await?.1 {
-            return Ok(false);
+            if !self.is_thorough || has_whole_histories(&self.source, &self.target, (id, id), run).await? {
+                return Ok(false);
+            }
+            // Under another digest it is written anew.
+            self.put("run", json!({"digest": format!("{digest} with other histories"), "entity": run})).await?;
         }
         let mut points = 0;
         for metric in items(&run["data"], "metrics") {
@@ -268,23 +267,17 @@ impl Walk {
 
     /// Copies the history of one metric; gives its length.
     async fn history(&self, run_id: &str, key: &str) -> Result<u64> {
-        let (mut token, mut length) = (String::new(), 0);
-        loop {
-            let mut query = vec![("run_id", run_id), ("metric_key", key), ("max_results", "5000")];
-            if !token.is_empty() {
-                query.push(("page_token", &token));
-            }
-            let page = self.source.get(&format!("{API}/metrics/get-history"), &query).await?;
-            for points in items(&page, "metrics").chunks(POINTS) {
+        let mut length = 0;
+        let query = [("run_id", run_id), ("metric_key", key), ("max_results", "5000")];
+        pages::got(&self.source, &format!("{API}/metrics/get-history"), &query, "metrics", async |metrics| {
+            for points in metrics.chunks(POINTS) {
                 self.put("points", json!({"run_id": run_id, "points": points})).await?;
                 length += points.len() as u64;
             }
-            match page["next_page_token"].as_str() {
-                Some(next) if !next.is_empty() => token = next.to_owned(),
-                _ => break,
-            }
-        }
-        self.report().points += length;
+            Ok(())
+        })
+        .await?;
+        self.progress.report().points += length;
         Ok(length)
     }
 
@@ -294,8 +287,10 @@ impl Walk {
         let mut copied = Vec::with_capacity(files.len());
         for file in files {
             let to = format!("{root}/{}", file.path);
-            copied.push((file.path.clone(), owner.copy(&self.source, &self.target, file, &to).await?));
-            let mut report = self.report();
+            let (from, to) = (Place::Owned(owner, file.path.clone()), Place::Store(to));
+            let sha256 = files::copy(&self.source, &from, &self.target, &to, file.size).await?;
+            copied.push((file.path.clone(), sha256));
+            let mut report = self.progress.report();
             report.files += 1;
             report.bytes += file.size;
         }

@@ -115,7 +115,7 @@ fn one(
         Kind::Estimated => {
             let rows = enough(slice.rows.iter().filter(|row| row.reading(OUTPUT).is_some()).count())?;
             let reference = reference.as_deref_mut().ok_or_else(none)?;
-            (rows, reference.estimate(statistic, &slice.rows)?.into())
+            (rows, reference.estimate(statistic, &slice.rows)?)
         }
     };
     if !outcome.value.is_finite() {
@@ -143,6 +143,7 @@ fn one(
         p_value: outcome.p_value.filter(|p_value| p_value.is_finite()),
         p_corrected: None,
         effect: outcome.effect,
+        band: outcome.band,
         severity: None,
     })
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use fishy_contracts::monitoring::Statistic;
 use fishy_core::{Error, Result};
-use fishy_drift::{Cbpe, CbpeMetric, ClassColumn, Dle, DleMetric, Sample};
+use fishy_drift::{Cbpe, CbpeMetric, ClassColumn, Dle, DleMetric, Estimate, Sample};
 
-use super::statistics::{self, classes, says_yes, thinned};
+use super::statistics::{self, Outcome, classes, says_yes, thinned};
 use super::{CheckRow, slices};
 
 /// Rows that limits are learnt from by resampling.
@@ -56,7 +56,7 @@ impl<'a> Reference<'a> {
     }
 
     /// A figure of performance of a window as it is expected from how the model erred in the reference.
-    pub fn estimate(&mut self, statistic: Statistic, rows: &[&CheckRow]) -> Result<f64> {
+    pub fn estimate(&mut self, statistic: Statistic, rows: &[&CheckRow]) -> Result<Outcome> {
         let answered: Vec<&CheckRow> =
             rows.iter().copied().filter(|row| row.faulty.is_empty() && row.row.output.is_some()).collect();
         let outputs: Vec<f64> = answered.iter().filter_map(|row| row.row.output).collect();
@@ -71,7 +71,7 @@ impl<'a> Reference<'a> {
             }
             let dle = fitted(self.dle.as_ref())?;
             let estimates = dle.estimate(&with_gaps(&answered, self.features), &outputs)?;
-            return value_of(estimates.iter().find(|found| found.metric == wanted).map(|found| found.value));
+            return outcome_of(estimates.iter().find(|found| found.metric == wanted));
         }
         let wanted = match statistic {
             Statistic::EstimatedAccuracy => CbpeMetric::Accuracy,
@@ -84,7 +84,7 @@ impl<'a> Reference<'a> {
         let cbpe = fitted(self.cbpe.as_ref())?;
         let predicted: Vec<bool> = outputs.iter().map(|probability| says_yes(*probability)).collect();
         let estimates = cbpe.estimate(&[ClassColumn { scores: &outputs, predicted: &predicted }])?;
-        value_of(estimates.iter().find(|found| found.metric == wanted).map(|found| found.value))
+        outcome_of(estimates.iter().find(|found| found.metric == wanted))
     }
 
     fn fit_dle(&self, chunk: usize) -> Result<Dle> {
@@ -156,8 +156,8 @@ fn fitted<T>(model: Option<&Result<T, String>>) -> Result<&T> {
     }
 }
 
-fn value_of(value: Option<f64>) -> Result<f64> {
-    value.ok_or_else(|| Error::precondition("there is no estimate for these answers"))
+fn outcome_of<M>(estimate: Option<&Estimate<M>>) -> Result<Outcome> {
+    estimate.map(Outcome::from).ok_or_else(|| Error::precondition("there is no estimate for these answers"))
 }
 
 /// To three binary digits: windows of nearly the same length share their stretches.
@@ -170,7 +170,7 @@ fn each_stretch<T: Clone>(
     items: &[T],
     window: usize,
     count: usize,
-    figure: impl Fn(&[T], &[T]) -> Result<statistics::Outcome>,
+    figure: impl Fn(&[T], &[T]) -> Result<Outcome>,
 ) -> Vec<f64> {
     // A stretch of more than half of the reference would be compared with less than itself.
     let window = window.min(items.len() / 2);

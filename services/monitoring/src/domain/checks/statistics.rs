@@ -1,10 +1,10 @@
 //! Statistics by name.
 
-use fishy_contracts::monitoring::{EffectSize, Statistic, Statistic as S};
+use fishy_contracts::monitoring::{Band, EffectSize, Statistic, Statistic as S};
 use fishy_core::{Error, Result};
 use fishy_drift::{
-    Alternative, BinaryMetrics, BinnedShares, Binning, CategoryCounts, CategoryTable, Correction, KsMethod, LogBase,
-    PcaReconstruction, RegressionMetrics, Sample, TestResult,
+    Alternative, BinaryMetrics, BinnedShares, Binning, CategoryCounts, CategoryTable, Correction, Estimate, KsMethod,
+    LogBase, PcaReconstruction, RegressionMetrics, Sample, TestResult,
 };
 
 /// Share of the variance that the principal components keep.
@@ -122,11 +122,12 @@ pub struct Outcome {
     pub value: f64,
     pub p_value: Option<f64>,
     pub effect: Option<EffectSize>,
+    pub band: Option<Band>,
 }
 
 impl From<f64> for Outcome {
     fn from(value: f64) -> Self {
-        Self { value, p_value: None, effect: None }
+        Self { value, p_value: None, effect: None, band: None }
     }
 }
 
@@ -135,7 +136,15 @@ impl From<TestResult> for Outcome {
         let measure = serde_json::to_value(result.effect.kind).ok();
         let measure = measure.as_ref().and_then(|measure| measure.as_str()).unwrap_or("effect").to_owned();
         let effect = Some(EffectSize { measure, value: result.effect.value }).filter(|effect| effect.value.is_finite());
-        Self { value: result.statistic, p_value: Some(result.p_value), effect }
+        Self { value: result.statistic, p_value: Some(result.p_value), effect, band: None }
+    }
+}
+
+impl<M> From<&Estimate<M>> for Outcome {
+    fn from(estimate: &Estimate<M>) -> Self {
+        let band = Band { lower: estimate.lower, upper: estimate.upper };
+        let band = Some(band).filter(|band| band.lower.is_finite() && band.upper.is_finite());
+        Self { value: estimate.value, p_value: None, effect: None, band }
     }
 }
 
@@ -151,7 +160,7 @@ pub fn of_feature(statistic: Statistic, reference: &Sample, current: &Sample) ->
         S::Ks => {
             let test = fishy_drift::ks(reference, current, KsMethod::Auto);
             let effect = Some(EffectSize { measure: "ks_distance".to_owned(), value: test.statistic });
-            Outcome { value: test.statistic, p_value: Some(test.p_value), effect }
+            Outcome { value: test.statistic, p_value: Some(test.p_value), effect, band: None }
         }
         S::Wasserstein => fishy_drift::wasserstein(reference, current).into(),
         S::NormedWasserstein => fishy_drift::normed_wasserstein(reference, current).into(),
@@ -229,7 +238,7 @@ pub fn of_all(statistic: Statistic, reference: &[Vec<f64>], current: &[Vec<f64>]
                 columns.iter().zip(&scales).map(one).collect()
             };
             let test = fishy_drift::mmd(&scaled(reference), &scaled(current), None, PERMUTATIONS, SEED)?;
-            Ok(Outcome { value: test.statistic, p_value: Some(test.p_value), effect: None })
+            Ok(Outcome { value: test.statistic, p_value: Some(test.p_value), effect: None, band: None })
         }
         other => Err(Error::internal(format!("{} is not of all features", other.as_str()))),
     }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use fishy_contracts::monitoring::{
-    Alarm, Alert, Bin, CheckWindow, DataFault, Distribution, Figure, LabelDelay, MonitorSpec, MonitorStatus, Overview,
-    ReferenceUsed, Sample, Severity, SliceErrors, Statistic, Window,
+    Alarm, Alert, Band, Bin, CheckWindow, DataFault, Distribution, Figure, LabelDelay, MonitorSpec, MonitorStatus,
+    Overview, ReferenceUsed, Sample, Severity, SliceErrors, Statistic, Window,
 };
 use fishy_core::time::DAY_MS;
 use serde_json::json;
@@ -55,6 +55,7 @@ fn facts(name: &str, features: usize, days: i64) -> Facts {
         p_value: None,
         p_corrected: None,
         effect: None,
+        band: (test == Statistic::EstimatedMae).then_some(Band { lower: 0.4, upper: 0.7 }),
         warning_limit: None,
         alert_limit: Some(0.2),
         severity: Some(Severity::Alert),
@@ -66,7 +67,7 @@ fn facts(name: &str, features: usize, days: i64) -> Facts {
         rows: 24,
         labels: 12,
         reference: None,
-        figures: vec![figure(Statistic::EstimatedMae, ""), figure(Statistic::Mae, name)],
+        figures: vec![figure(Statistic::EstimatedMae, ""), figure(Statistic::Mae, ""), figure(Statistic::Mae, name)],
         not_tested: BTreeMap::from([(name.to_owned(), name.to_owned())]),
         other_share: BTreeMap::new(),
     };
@@ -169,6 +170,7 @@ fn a_page_asks_for_nothing_and_has_every_section() {
         assert!(body.len() > 150, "{section}: {body}");
     }
     assert!(page.contains("line estimate") && page.contains("line current"), "estimated beside realised");
+    assert!(page.contains("band estimate") && page.contains("In all 30 windows with both"), "the band of the estimate");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use fishy_contracts::segment;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::door::Refusal;
+use super::super::door::{Door, Refusal};
+use super::super::pages;
 use super::{API, Walk, below, digest, items, text, without};
 
 /// Registered models with this tag are prompts.
@@ -16,29 +17,21 @@ const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
 impl Walk {
     /// Registered models, by the pages of a GET.
     pub(super) async fn models(&self) -> Result<()> {
-        let mut token = String::new();
-        loop {
-            let mut query = vec![("max_results", "100")];
-            if !token.is_empty() {
-                query.push(("page_token", token.as_str()));
-            }
-            let page = self.source.get(&format!("{API}/registered-models/search"), &query).await?;
-            let found = items(&page, "registered_models");
-            self.bar.inc_length(found.len() as u64);
+        let (door, query) = (self.source.models("registered-models/search"), [("max_results", "100")]);
+        pages::got(&self.source, &door, &query, "registered_models", async |found| {
+            self.progress.more(found.len());
             for model in found.iter().filter(|model| !is_prompt(model)) {
                 let name = text(model, "/name");
                 let copied = self.model(name).await;
-                self.done("model", name, copied)?;
+                self.progress.done("model", name, copied)?;
             }
-            match page["next_page_token"].as_str() {
-                Some(next) if !next.is_empty() => token = next.to_owned(),
-                _ => return Ok(()),
-            }
-        }
+            Ok(())
+        })
+        .await
     }
 
     async fn model(&self, name: &str) -> Result<bool> {
-        let there = self.source.get(&format!("{API}/registered-models/get"), &[("name", name)]).await?;
+        let there = self.source.get(&self.source.models("registered-models/get"), &[("name", name)]).await?;
         let model = &there["registered_model"];
         let digest = digest(&without(model, &["latest_versions", "aliases"]), &[]);
         let is_new = self.put("model", json!({"digest": digest, "entity": model})).await?.1;
@@ -52,34 +45,21 @@ impl Walk {
     }
 
     async fn versions(&self, name: &str) -> Result<()> {
-        let quote = if name.contains('\'') { '"' } else { '\'' };
-        let filter = format!("name = {quote}{name}{quote}");
-        let mut token = String::new();
-        loop {
-            let mut query =
-                vec![("filter", filter.as_str()), ("max_results", "100"), ("order_by", "version_number ASC")];
-            if !token.is_empty() {
-                query.push(("page_token", &token));
-            }
-            let page = self.source.get(&format!("{API}/model-versions/search"), &query).await?;
-            let found = items(&page, "model_versions");
-            self.bar.inc_length(found.len() as u64);
-            for version in found {
+        versions_of(&self.source, name, async |found| {
+            self.progress.more(found.len());
+            for version in &found {
                 let id = format!("{name}/{}", text(version, "/version"));
                 let copied = self.version(name, version).await;
-                self.done("version", &id, copied)?;
+                self.progress.done("version", &id, copied)?;
             }
-            match page["next_page_token"].as_str() {
-                Some(next) if !next.is_empty() => token = next.to_owned(),
-                _ => return Ok(()),
-            }
-        }
+            Ok(())
+        })
+        .await
     }
 
     async fn version(&self, name: &str, version: &Value) -> Result<bool> {
-        let query = [("name", name), ("version", text(version, "/version"))];
-        let uri = self.source.get(&format!("{API}/model-versions/get-download-uri"), &query).await?;
-        let path = self.path_here(version, text(&uri, "/artifact_uri")).await?;
+        let uri = uri_of(&self.source, name, version).await?;
+        let path = self.path_here(version, &uri).await?;
         let message =
             json!({"digest": digest(&without(version, &["aliases"]), &[]), "entity": version, "artifact_path": path});
         Ok(self.put("version", message).await?.1)
@@ -131,21 +111,62 @@ impl Walk {
             self.target.send(Method::DELETE, &door, &json!({"name": name, "alias": alias})).await?;
             moved += 1;
         }
-        self.report().aliases += moved;
+        self.progress.report().aliases += moved;
         Ok(moved > 0)
     }
 }
 
+/// Page after page of the versions of a model, the first one first.
+pub(in super::super) async fn versions_of(
+    door: &Door,
+    name: &str,
+    mut each: impl AsyncFnMut(Vec<Value>) -> Result<()>,
+) -> Result<()> {
+    let route = door.models("model-versions/search");
+    let quote = if name.contains('\'') { '"' } else { '\'' };
+    let filter = format!("name = {quote}{name}{quote}");
+    if !door.is_databricks {
+        let query = [("filter", filter.as_str()), ("max_results", "100"), ("order_by", "version_number ASC")];
+        return pages::got(door, &route, &query, "model_versions", each).await;
+    }
+    // Unity Catalog lists versions in any order, and without tags.
+    let mut numbers = Vec::new();
+    let query = [("filter", filter.as_str()), ("max_results", "1000")];
+    pages::got(door, &route, &query, "model_versions", async |found| {
+        numbers.extend(found.iter().filter_map(|version| text(version, "/version").parse::<u64>().ok()));
+        Ok(())
+    })
+    .await?;
+    numbers.sort_unstable();
+    for number in numbers {
+        let number = number.to_string();
+        let query = [("name", name), ("version", number.as_str())];
+        let mut got = door.get(&door.models("model-versions/get"), &query).await?;
+        each(got.get_mut("model_version").map(Value::take).into_iter().collect()).await?;
+    }
+    Ok(())
+}
+
+/// Where the files of a version are. Unity Catalog tells where its own copy is: what that was made from is asked for.
+pub(in super::super) async fn uri_of(door: &Door, name: &str, version: &Value) -> Result<String> {
+    if door.is_databricks {
+        return Ok(text(version, "/source").to_owned());
+    }
+    let query = [("name", name), ("version", text(version, "/version"))];
+    let told = door.get(&door.models("model-versions/get-download-uri"), &query).await?;
+    Ok(text(&told, "/artifact_uri").to_owned())
+}
+
 /// The logged model that a version was made from. Servers that do not tell it have it in the source or in the place of
 /// the files.
-fn logged_model_of<'a>(version: &'a Value, uri: &'a str) -> Option<&'a str> {
+pub(in super::super) fn logged_model_of<'a>(version: &'a Value, uri: &'a str) -> Option<&'a str> {
     let named = |text: &'a str| text.strip_prefix("models:/").filter(|id| id.starts_with("m-"));
     let told = Some(text(version, "/model_id")).filter(|id| !id.is_empty());
     let in_uri = || uri.split_once("/models/")?.1.split('/').next().filter(|id| id.starts_with("m-"));
     named(uri).or(told).or_else(|| named(text(version, "/source"))).or_else(in_uri)
 }
 
-fn is_prompt(model: &Value) -> bool {
+pub(in super::super) fn is_prompt(model: &Value) -> bool {
     items(model, "tags").iter().any(|tag| tag["key"] == PROMPT_TAG && tag["value"] == "true")
 }
 
