@@ -62,17 +62,17 @@ impl Row {
     }
 }
 
-/// Builds packages in the profile that `--profile` names, the release if none. Answers the folder of the programs and the
-/// other arguments.
-fn build(arguments: &[String], packages: &[&str]) -> Result<(PathBuf, Vec<String>)> {
+/// Builds every program in the profile that `--profile` names, the release if none: a selection of packages would give the
+/// dependencies other features, and build half of them again for each benchmark. Answers the folder of the programs and
+/// the other arguments.
+fn build(arguments: &[String]) -> Result<(PathBuf, Vec<String>)> {
     let mut rest = arguments.to_vec();
     let mut profile = "release".to_owned();
     if let Some(at) = rest.iter().position(|argument| argument == "--profile") {
         profile.clone_from(rest.get(at + 1).context("--profile needs a name")?);
         rest.drain(at..=at + 1);
     }
-    let named = packages.iter().flat_map(|package| ["--package", package]);
-    run(cargo(&["build", "--profile", &profile]).args(named))?;
+    run(&mut cargo(&["build", "--profile", &profile, "--workspace", "--bins"]))?;
     let folder = demo::target()?.join(if profile == "dev" { "debug" } else { &profile });
     Ok((folder, rest))
 }

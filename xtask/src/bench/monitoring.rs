@@ -13,7 +13,7 @@ pub fn beside_peers(arguments: &[String]) -> Result<()> {
     setup::run_all()?;
     let (evidently, nannyml) = (setup::environment("evidently")?, setup::environment("nannyml")?);
     let alibi = setup::environment("alibi-detect")?;
-    let (folder, rest) = super::build(arguments, &["fishy", "fishy-bench-monitoring"])?;
+    let (folder, rest) = super::build(arguments)?;
     run(Command::new(folder.join("fishy-bench-monitoring"))
         .arg("--fishy")
         .arg(folder.join("fishy"))

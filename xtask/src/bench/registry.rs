@@ -13,7 +13,7 @@ pub fn beside_mlflow(arguments: &[String]) -> Result<()> {
     setup::run_all()?;
     services::postgres()?;
     let driver = setup::postgres_driver()?;
-    let (folder, rest) = super::build(arguments, &["fishy", "fishy-bench-registry"])?;
+    let (folder, rest) = super::build(arguments)?;
     run(Command::new(folder.join("fishy-bench-registry"))
         .arg("--fishy")
         .arg(folder.join("fishy"))

@@ -20,7 +20,7 @@ pub fn beside_peers(arguments: &[String]) -> Result<()> {
     let scripts = root().join("benches/serving/python");
     let models = setup::folder().join("bench/serving");
     run(Command::new(setup::python()).arg(scripts.join("models.py")).arg(&models))?;
-    let (folder, rest) = super::build(arguments, &["fishy", "fishy-bench-serving"])?;
+    let (folder, rest) = super::build(arguments)?;
     let mut command = Command::new(folder.join("fishy-bench-serving"));
     for name in PEERS.into_iter().filter(|name| is_asked_for(name, &rest)) {
         match environment(name) {

@@ -270,6 +270,15 @@ impl Slot {
         Error::unavailable(message)
     }
 
+    /// What a rollout ended with becomes the problem; a load into memory that failed while it ran stays told.
+    pub(crate) fn end_rollout(&self, outcome: Result<()>) {
+        let asleep = self.lock_asleep();
+        let has_failed = asleep.as_ref().is_some_and(|asleep| asleep.failure.is_some());
+        if outcome.is_err() || !has_failed {
+            self.set_problem(outcome.as_ref().err());
+        }
+    }
+
     /// What a request is told when no revision serves.
     pub(crate) fn not_serving(&self) -> Error {
         let why = self.problem().unwrap_or_else(|| "it has not been loaded yet".to_owned());

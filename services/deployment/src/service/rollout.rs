@@ -83,7 +83,7 @@ impl Service {
         if outcome.is_ok() {
             outcome = synced;
         }
-        slot.set_problem(outcome.as_ref().err());
+        slot.end_rollout(outcome);
         Ok(())
     }
 
