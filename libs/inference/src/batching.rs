@@ -1,4 +1,4 @@
-use crate::{Model, Tensor, TensorSpec, check_inputs, golden, rows};
+use crate::{Model, Params, Tensor, TensorSpec, check_inputs, golden, rows};
 use fishy_core::{Error, ErrorCode, Result};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -38,6 +38,8 @@ pub struct Batcher {
 pub struct Ran {
     /// The inputs, in the model's order.
     pub inputs: Vec<Tensor>,
+    /// The parameters that it was asked with.
+    pub params: Option<Arc<Params>>,
     /// The outputs, in the model's order.
     pub outputs: Vec<Tensor>,
     /// How long it waited for a session.
@@ -60,6 +62,7 @@ struct State {
 
 struct Job {
     inputs: Vec<Tensor>,
+    params: Option<Arc<Params>>,
     rows: usize,
     bytes: usize,
     deadline: Instant,
@@ -137,6 +140,16 @@ impl Batcher {
     /// `InvalidArgument` for inputs that do not fit; `ResourceExhausted` when the queue is full, or the deadline cannot be
     /// met or has passed. A request whose caller went away, or whose deadline passed while it waited, is not computed.
     pub async fn run(self: &Arc<Self>, inputs: Vec<Tensor>, deadline: Instant) -> Result<Ran> {
+        self.run_with(inputs, None, deadline).await
+    }
+
+    /// The same with parameters for the model; only requests with the same ones are put together.
+    pub async fn run_with(
+        self: &Arc<Self>,
+        inputs: Vec<Tensor>,
+        params: Option<Arc<Params>>,
+        deadline: Instant,
+    ) -> Result<Ran> {
         let inputs = check_inputs(self.model.inputs(), inputs)?;
         let rows = inputs.first().and_then(|tensor| tensor.shape.first()).map_or(1, |rows| (*rows).max(1) as usize);
         let (job, answer) = {
@@ -145,11 +158,11 @@ impl Batcher {
             if is_free && state.queue.is_empty() && self.model.is_fast_for(&inputs) {
                 state.running += 1;
                 drop(state);
-                return self.run_here(inputs, rows);
+                return self.run_here(inputs, params, rows);
             }
             let (sender, answer) = oneshot::channel();
             let bytes = inputs.iter().map(|input| input.data.size_bytes()).sum();
-            let job = Job { inputs, rows, bytes, deadline, since: Instant::now(), answer: sender };
+            let job = Job { inputs, params, rows, bytes, deadline, since: Instant::now(), answer: sender };
             if !is_free {
                 self.admit(&state, &job)?;
             }
@@ -179,15 +192,23 @@ impl Batcher {
     }
 
     /// A call of a few microseconds: handing it over would cost more than it.
-    fn run_here(self: &Arc<Self>, inputs: Vec<Tensor>, rows: usize) -> Result<Ran> {
+    fn run_here(self: &Arc<Self>, inputs: Vec<Tensor>, params: Option<Arc<Params>>, rows: usize) -> Result<Ran> {
         let turn = self.turn();
         let started = Instant::now();
-        let outputs = self.model.run_ordered(&inputs);
+        let outputs = self.call(&inputs, params.as_deref());
         let computed = started.elapsed();
         if let Some(turn) = turn.give_back() {
             self.drain(turn, Vec::new());
         }
-        Ok(Ran { inputs, outputs: outputs?, queued: Duration::ZERO, computed, batch_rows: rows, is_first: true })
+        let outputs = outputs?;
+        Ok(Ran { inputs, params, outputs, queued: Duration::ZERO, computed, batch_rows: rows, is_first: true })
+    }
+
+    fn call(&self, inputs: &[Tensor], params: Option<&Params>) -> Result<Vec<Tensor>> {
+        match params {
+            None => self.model.run_ordered(inputs),
+            Some(params) => self.model.run_with(inputs, params),
+        }
     }
 
     /// Refuses what there is no room or no time for.
@@ -258,6 +279,7 @@ impl Batcher {
                     let all = rows + job.rows;
                     is_batchable
                         && all <= self.options.max_batch_rows
+                        && first.params == job.params
                         && is_alike(&first.inputs, &job.inputs)
                         && now + Duration::from_nanos(row_ns * all as u64) <= deadline.min(job.deadline)
                 }
@@ -288,14 +310,15 @@ impl Batcher {
     }
 
     fn work_alone(&self, job: Job) {
-        let Job { inputs, rows, since, answer, .. } = job;
+        let Job { inputs, params, rows, since, answer, .. } = job;
         let started = Instant::now();
-        let outputs = self.model.run_ordered(&inputs);
+        let outputs = self.call(&inputs, params.as_deref());
         let computed = started.elapsed();
         self.learn(computed, rows);
         let queued = started - since;
         let _ = answer.send(outputs.map(|outputs| Ran {
             inputs,
+            params,
             outputs,
             queued,
             computed,
@@ -309,7 +332,8 @@ impl Batcher {
         let joined = rows::join(batch.iter().map(|job| job.inputs.as_slice()));
         let all: usize = batch.iter().map(|job| job.rows).sum();
         let started = Instant::now();
-        let outputs = match self.model.run_ordered(&joined) {
+        let params = batch.first().and_then(|job| job.params.as_deref());
+        let outputs = match self.call(&joined, params) {
             Ok(outputs) => outputs,
             // A value of one request that the model cannot take must not fail the others.
             Err(error) if error.code() == ErrorCode::InvalidArgument => return Some(batch),
@@ -334,9 +358,9 @@ impl Batcher {
         };
         self.learn(computed, all);
         for (index, (job, outputs)) in batch.into_iter().zip(parts).enumerate() {
-            let Job { inputs, since, answer, .. } = job;
-            let queued = started - since;
-            let _ = answer.send(Ok(Ran { inputs, outputs, queued, computed, batch_rows: all, is_first: index == 0 }));
+            let Job { inputs, params, since, answer, .. } = job;
+            let (queued, is_first) = (started - since, index == 0);
+            let _ = answer.send(Ok(Ran { inputs, params, outputs, queued, computed, batch_rows: all, is_first }));
         }
         None
     }

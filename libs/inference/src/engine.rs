@@ -1,6 +1,7 @@
 use crate::{PythonInterface, Tensor, TensorSpec, golden, tensor::element_count};
 use fishy_core::Result;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,9 @@ pub enum AnswerForm {
     Arrays,
 }
 
+/// Parameters of a request by name, as MLflow's scoring protocol has them.
+pub type Params = Map<String, Value>;
+
 /// Turns a model file into something that can run.
 pub trait Engine: Send + Sync {
     /// Loads a model file. Slow: reads and optimises the graph, then warms it up.
@@ -99,6 +103,12 @@ pub trait Model: Send + Sync {
     /// Runs the model on inputs that [`check_inputs`](crate::check_inputs) has put into the model's order.
     fn run_ordered(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.run(inputs.to_vec())
+    }
+
+    /// The same with the parameters of a request that the model's signature declares. Only a Python model has a use for
+    /// them: a graph has none.
+    fn run_with(&self, inputs: &[Tensor], _params: &Params) -> Result<Vec<Tensor>> {
+        self.run_ordered(inputs)
     }
 
     /// Runs inputs that the model takes a few times, and measures anew how long a call takes.

@@ -12,7 +12,7 @@ mod tensor;
 mod validate;
 
 pub use batching::{Batcher, BatcherOptions, Ran};
-pub use engine::{AnswerForm, Engine, Model, ModelOptions, Optimization};
+pub use engine::{AnswerForm, Engine, Model, ModelOptions, Optimization, Params};
 pub use half::{bf16, f16};
 pub use onnx::OnnxRuntime;
 pub use python::{PythonEngine, PythonForm, PythonInterface, PythonSettings};

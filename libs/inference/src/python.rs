@@ -1,7 +1,7 @@
 //! Models without an ONNX form: a pool of Python worker processes behind the traits of every engine.
 
 use crate::engine::zeros;
-use crate::{AnswerForm, Datatype, Engine, Model, ModelOptions, Tensor, TensorData, TensorSpec, check_inputs};
+use crate::{AnswerForm, Datatype, Engine, Model, ModelOptions, Params, Tensor, TensorData, TensorSpec, check_inputs};
 use fishy_core::{Error, ErrorCode, Result};
 use fishy_processes::{Channel, Fleet, FleetOptions, Frame, Lease, Limits, Process, Python, Staff};
 use futures::FutureExt;
@@ -207,7 +207,7 @@ impl PythonModel {
         let rows_of = |inputs: &[Tensor]| inputs.first().and_then(|input| input.shape.first().copied());
         let inputs = example.or_else(|| zeros(&self.inputs)).unwrap_or_default();
         let inputs = check_inputs(&self.inputs, inputs)?;
-        let (form, outputs) = self.ask(&inputs).await.map_err(|error| {
+        let (form, outputs) = self.ask(&inputs, None).await.map_err(|error| {
             let why = error.chain();
             Error::precondition(if is_given {
                 format!("the model fails on its own input example: {why}")
@@ -230,9 +230,9 @@ impl PythonModel {
         Ok(())
     }
 
-    async fn ask(&self, inputs: &[Tensor]) -> Result<(AnswerForm, Vec<Tensor>)> {
+    async fn ask(&self, inputs: &[Tensor], params: Option<&Params>) -> Result<(AnswerForm, Vec<Tensor>)> {
         let deadline = Instant::now() + self.wait;
-        let (header, body) = frame_of(inputs);
+        let (header, body) = frame_of(inputs, params);
         let settings = &self.fleet.staff().settings;
         for _ in 0..ATTEMPTS {
             let lease = self.fleet.acquire(deadline).await?;
@@ -295,7 +295,7 @@ impl PythonModel {
     }
 }
 
-fn frame_of(inputs: &[Tensor]) -> (Value, Vec<u8>) {
+fn frame_of(inputs: &[Tensor], params: Option<&Params>) -> (Value, Vec<u8>) {
     let mut body = Vec::new();
     let told: Vec<Told> = inputs
         .iter()
@@ -306,7 +306,7 @@ fn frame_of(inputs: &[Tensor]) -> (Value, Vec<u8>) {
             Told { name: input.name.clone(), datatype: input.data.datatype(), shape: input.shape.clone(), size }
         })
         .collect();
-    (json!({"inputs": told}), body)
+    (json!({"inputs": told, "params": params}), body)
 }
 
 /// `None` when the worker ended.
@@ -330,7 +330,11 @@ impl Model for PythonModel {
     }
 
     fn run_ordered(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.runtime.block_on(self.ask(inputs)).map(|(_, outputs)| outputs)
+        self.runtime.block_on(self.ask(inputs, None)).map(|(_, outputs)| outputs)
+    }
+
+    fn run_with(&self, inputs: &[Tensor], params: &Params) -> Result<Vec<Tensor>> {
+        self.runtime.block_on(self.ask(inputs, Some(params))).map(|(_, outputs)| outputs)
     }
 
     fn sessions(&self) -> usize {

@@ -39,7 +39,7 @@ def load(settings: dict[str, Any]) -> Callable[[Channel], None]:
             sandbox.limit_processor(settings["processor_seconds"])
             try:
                 asked = inputs_of(header["inputs"], body, settings["form"], settings["datetimes"])
-                form, outputs = outputs_of(loaded.predict(asked))
+                form, outputs = outputs_of(loaded.predict(asked, params=header.get("params")))
                 told, parts = encode(outputs)
             except MemoryError:
                 channel.send({"error": "it needs more memory than it may have", "code": "memory"})

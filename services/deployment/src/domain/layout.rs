@@ -1,9 +1,10 @@
 mod logged;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use fishy_core::{Error, Result};
-use fishy_inference::{Datatype, Tensor, TensorData, TensorSpec};
+use fishy_inference::{Datatype, Params, Tensor, TensorData, TensorSpec};
 
 use serde_json::{Map, Value};
 
@@ -22,8 +23,6 @@ pub(crate) struct Layout {
     /// The columns that the signature names, if it does, in the order of the features.
     columns: Vec<Column>,
     params: Vec<Param>,
-    /// Whether the parameters that it declares would change its answers, and cannot be handed to it.
-    has_fixed_params: bool,
     features: Vec<String>,
     /// Which of the features belong to each input.
     of_input: Vec<Range<usize>>,
@@ -52,7 +51,7 @@ impl Layout {
             Some(Signature::Columns(columns)) => columns.clone(),
             _ => Vec::new(),
         };
-        let (params, has_fixed_params) = (Vec::new(), false);
+        let params = Vec::new();
         if let [only] = inputs.as_slice()
             && only.shape.len() == 2
         {
@@ -70,16 +69,7 @@ impl Layout {
                     None => expanded(&only.name, width),
                 };
                 let of_input = std::iter::once(0..features.len()).collect();
-                return Ok(Self {
-                    inputs,
-                    outputs,
-                    width: Some(width),
-                    columns,
-                    params,
-                    has_fixed_params,
-                    features,
-                    of_input,
-                });
+                return Ok(Self { inputs, outputs, width: Some(width), columns, params, features, of_input });
             }
         }
         let mut features = Vec::new();
@@ -96,7 +86,7 @@ impl Layout {
             }
             of_input.push(begin..features.len());
         }
-        Ok(Self { inputs, outputs, width: None, columns, params, has_fixed_params, features, of_input })
+        Ok(Self { inputs, outputs, width: None, columns, params, features, of_input })
     }
 
     /// Of a graph: its inputs with the names of their features. Where its one input is the matrix of a model, that also
@@ -113,8 +103,7 @@ impl Layout {
             features.extend(own);
             specs.push(spec);
         }
-        let (params, has_fixed_params) = (Vec::new(), false);
-        Self { inputs: specs, outputs, width, columns, params, has_fixed_params, features, of_input }
+        Self { inputs: specs, outputs, width, columns, params: Vec::new(), features, of_input }
     }
 
     /// Whether it takes one matrix, whose columns may also come one by one.
@@ -134,24 +123,19 @@ impl Layout {
         self
     }
 
-    /// A model that answers with the defaults of its parameters.
-    #[must_use]
-    pub(crate) fn with_fixed_params(mut self) -> Self {
-        self.has_fixed_params = true;
-        self
-    }
-
     /// Checks the parameters of a request against those that the signature declares.
     pub(crate) fn check_params(&self, given: &Map<String, Value>) -> Result<()> {
-        check_params(&self.params, given)?;
-        let declared = self.params.iter().find(|param| given.contains_key(param.name()));
-        match declared.filter(|_| self.has_fixed_params) {
-            None => Ok(()),
-            Some(param) => Err(Error::invalid(format!(
-                "parameter {:?}: a Python model is served with the defaults of its parameters: leave it out",
-                param.name()
-            ))),
+        check_params(&self.params, given)
+    }
+
+    /// Those of a request's parameters that the signature declares; `None` when there are none.
+    pub(crate) fn declared(&self, given: &Params) -> Option<Arc<Params>> {
+        if given.is_empty() {
+            return None;
         }
+        let names = self.params.iter().map(Param::name);
+        let declared: Params = names.filter_map(|name| Some((name.to_owned(), given.get(name)?.clone()))).collect();
+        (!declared.is_empty()).then(|| Arc::new(declared))
     }
 
     pub(crate) fn inputs(&self) -> &[TensorSpec] {

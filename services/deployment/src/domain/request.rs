@@ -25,6 +25,8 @@ pub(crate) struct RequestMeta {
     pub(crate) timeout: Option<Duration>,
     /// Whether the prediction stays out of the log: a batch over old rows is no traffic to be watched.
     pub(crate) is_unrecorded: bool,
+    /// What else it says, for a model whose signature declares it.
+    pub(crate) params: Map<String, Value>,
 }
 
 /// The parameters of a request that mean something to us; what else there is, is for other servers.
@@ -83,7 +85,8 @@ impl RequestMeta {
             },
         };
         let is_unrecorded = parameters.record == Some(false);
-        Ok(Self { id, time_ms, labels: labels.collect::<Result<_>>()?, sticky_key, timeout, is_unrecorded })
+        let labels = labels.collect::<Result<_>>()?;
+        Ok(Self { id, time_ms, labels, sticky_key, timeout, is_unrecorded, params: Map::new() })
     }
 }
 

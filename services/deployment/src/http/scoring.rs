@@ -175,7 +175,7 @@ async fn score(service: &Arc<Service>, name: &str, headers: &HeaderMap, body: By
         read(form, body)?
     };
     let Read { given, params } = request;
-    let meta = meta_of(headers, &params)?;
+    let meta = RequestMeta { params: params.clone(), ..meta_of(headers, &params)? };
     let is_frame = matches!(given, Given::Frame(_));
     let answer = service
         .predict(name, None, meta, |layout| {

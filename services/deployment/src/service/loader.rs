@@ -170,10 +170,7 @@ impl Loader {
             }
         };
         let layout = Layout::new(model.inputs(), model.outputs(), description.signature.as_ref())?;
-        let mut layout = layout.with_params(description.params.clone());
-        if options.python.is_some() {
-            layout = layout.with_fixed_params();
-        }
+        let layout = layout.with_params(description.params.clone());
         let example = try_example(dir, &description, &layout, &*model)?;
         let bounds = BatcherOptions {
             max_batch_rows: settings.max_batch_rows.max(1),

@@ -225,7 +225,10 @@ impl Service {
         deadline: Instant,
     ) -> Result<(Arc<Live>, Ran)> {
         match traffic {
-            None => Ok((Arc::clone(champion), champion.batcher.run(tensors, deadline).await?)),
+            None => {
+                let params = champion.layout.declared(&meta.params);
+                Ok((Arc::clone(champion), champion.batcher.run_with(tensors, params, deadline).await?))
+            }
             Some(traffic) => self.route(slot, traffic, champion, meta, tensors, deadline).await,
         }
     }
@@ -280,8 +283,9 @@ impl Service {
         deadline: Instant,
     ) -> Result<(Arc<Live>, Ran)> {
         let begun = Instant::now();
+        let params = champion.layout.declared(&meta.params);
         let Some(candidate) = traffic.choose(slot.name(), meta.sticky_key.as_deref()) else {
-            let ran = champion.batcher.run(tensors, deadline).await;
+            let ran = champion.batcher.run_with(tensors, params, deadline).await;
             match &ran {
                 Ok(_) => traffic.champion.succeeded(begun.elapsed()),
                 Err(error) if error.code() == ErrorCode::InvalidArgument => {}
@@ -290,7 +294,8 @@ impl Service {
             return Ok((Arc::clone(champion), ran?));
         };
         let kept = tensors.clone();
-        let ran = match candidate.live.batcher.run(tensors, deadline).await {
+        let own = candidate.live.layout.declared(&meta.params);
+        let ran = match candidate.live.batcher.run_with(tensors, own, deadline).await {
             Ok(ran) => {
                 candidate.meter.succeeded(begun.elapsed());
                 Some(ran)
@@ -305,7 +310,7 @@ impl Service {
             self.judge(slot, traffic, candidate);
             return Ok((Arc::clone(&candidate.live), ran));
         }
-        let ran = champion.batcher.run(kept, deadline).await?;
+        let ran = champion.batcher.run_with(kept, params, deadline).await?;
         candidate.meter.failed();
         self.judge(slot, traffic, candidate);
         Ok((Arc::clone(champion), ran))
@@ -323,11 +328,11 @@ impl Service {
         let Some(mirror) = &traffic.shadow else { return };
         let Some(permit) = mirror.admit(traffic) else { return };
         let mirror = Arc::clone(mirror);
-        let inputs = ran.inputs.clone();
+        let (inputs, params) = (ran.inputs.clone(), ran.params.clone());
         let answered: Vec<_> = ran.outputs.iter().map(|output| (output.name.clone(), output.data.clone())).collect();
         let kept = kept.filter(|_| mirror.is_recorded()).map(|kept| (kept, Arc::clone(self), Arc::clone(slot)));
         self.background.spawn(async move {
-            let ran = mirror.ask(inputs, &answered, SHADOW_PATIENCE).await;
+            let ran = mirror.ask(inputs, params, &answered, SHADOW_PATIENCE).await;
             if let (Some(ran), Some((kept, service, slot))) = (ran, kept) {
                 service.record_shadow(&slot, &mirror.live, &ran, &kept);
             }

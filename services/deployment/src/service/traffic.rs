@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fishy_contracts::deployment::{CanaryRule, Shadow, ShadowReport, TrafficReport, TrafficSpec, VersionReport};
 use fishy_core::{Error, Result};
-use fishy_inference::{Ran, Tensor, TensorData};
+use fishy_inference::{Params, Ran, Tensor, TensorData};
 use tokio::sync::Semaphore;
 
 use super::live::Live;
@@ -233,11 +233,12 @@ impl Mirror {
     pub(crate) async fn ask(
         &self,
         inputs: Vec<Tensor>,
+        params: Option<Arc<Params>>,
         answered: &[(String, TensorData)],
         patience: Duration,
     ) -> Option<Ran> {
         let started = Instant::now();
-        match self.live.batcher.run(inputs, started + patience).await {
+        match self.live.batcher.run_with(inputs, params, started + patience).await {
             Ok(ran) => {
                 self.meter.succeeded(started.elapsed());
                 let difference = compare::outputs(answered, &ran.outputs, self.settings.tolerance);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fishy_authz::{Authorizer, Bundle};
 use fishy_config::Config;
 use fishy_contracts::deployment::EngineSettings;
+use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -199,16 +200,30 @@ async fn errors_of_the_model_are_told_apart_and_those_of_its_own_are_not_told() 
     assert!(refused.body.contains("ValueError: pen 9 is not known"), "{}", refused.body);
     let failed = app.post(INVOKE, &pen("fail", 1.0)).await;
     assert!(failed.status == 500 && !failed.body.contains("secret"), "{}", failed.body);
-    let mut with_params = pen("", 1.0);
-    with_params["params"] = json!({"alpha": 0.7});
-    let answer = app.post(INVOKE, &with_params).await;
-    assert!(answer.status == 400 && answer.body.contains("leave it out"), "{}", answer.body);
     let inputs = json!({"id": "v-1", "inputs": [
         {"name": "what", "shape": [1], "datatype": "BYTES", "data": ["refuse"]},
         {"name": "value", "shape": [1], "datatype": "FP64", "data": [1.0]},
     ]});
     let refused = app.post(INFER, &inputs).await;
     assert!(refused.status == 400 && refused.json()["error"].as_str().unwrap().contains("pen 9"), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn parameters_reach_the_model_and_requests_with_others_are_not_put_together() {
+    let world = world_of(pens()).await;
+    let app = serve(&world, config(&world)).await;
+    assert_eq!(ask(&app, "alpha", 1.0).await["text"], "0.5", "the signature's default");
+    let asked = async |alpha: Value| {
+        let mut request = pen("alpha", 1.0);
+        request["params"] = json!({"alpha": alpha, "unknown": "left out"});
+        app.post(INVOKE, &request).await
+    };
+    let answers = join_all((0..8).map(|n| asked(json!(f64::from(n) + 0.25)))).await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.json()["predictions"][0]["text"], format!("{n}.25"), "{}", answer.body);
+    }
+    let wrong = asked(json!("high")).await;
+    assert!(wrong.status == 400 && wrong.body.contains("alpha"), "{}", wrong.body);
 }
 
 #[tokio::test]

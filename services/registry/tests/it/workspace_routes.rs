@@ -769,6 +769,7 @@ async fn nothing_of_another_workspace_is_found(server: Server) {
     // What was made in ours under a name of theirs.
     let mut made: Vec<Things> = Vec::new();
     let theirs = server.db.connect_beside(&format!("w{}", id.get::<i64>("id").unwrap()), 2).await.unwrap();
+    let mut before = dump(&theirs).await;
     for case in cases {
         let (method, rest) = case.route;
         let mounts: Vec<&str> = table
@@ -788,9 +789,9 @@ async fn nothing_of_another_workspace_is_found(server: Server) {
             if is_spent || case.makes {
                 things = Things::fill(&server, THEIRS, MARK).await;
                 is_spent = false;
+                before = dump(&theirs).await;
             }
             let nobody = Things::of_nobody();
-            let before = dump(&theirs).await;
             let (status, answer) = send(OURS, mount, &things).await;
             let (ghost_status, ghost) = send(OURS, mount, &nobody).await;
             assert_eq!(status, case.elsewhere, "{name} tells of what is elsewhere: {answer}");
@@ -805,9 +806,9 @@ async fn nothing_of_another_workspace_is_found(server: Server) {
                 assert_eq!(answer, ghost, "{name} answers otherwise than for what does not exist");
             }
             assert!(!answer.contains(MARK), "{name} tells {answer}");
-            assert_eq!(dump(&theirs).await, before, "{name} changes what is elsewhere");
             told_elsewhere = answer;
         }
+        assert_eq!(dump(&theirs).await, before, "{method} {rest} changes what is elsewhere");
         // The question is a good one: where the things are, it finds them.
         let (status, answer) = send(THEIRS, mounts[0], &things).await;
         assert_eq!(status, case.here, "{method} {rest}, where the things are: {answer}");
