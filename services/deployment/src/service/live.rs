@@ -271,7 +271,7 @@ impl Slot {
     }
 
     /// What a rollout ended with becomes the problem; a load into memory that failed while it ran stays told.
-    pub(crate) fn end_rollout(&self, outcome: Result<()>) {
+    pub(crate) fn end_rollout(&self, outcome: &Result<()>) {
         let asleep = self.lock_asleep();
         let has_failed = asleep.as_ref().is_some_and(|asleep| asleep.failure.is_some());
         if outcome.is_err() || !has_failed {

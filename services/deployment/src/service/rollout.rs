@@ -83,7 +83,7 @@ impl Service {
         if outcome.is_ok() {
             outcome = synced;
         }
-        slot.end_rollout(outcome);
+        slot.end_rollout(&outcome);
         Ok(())
     }
 
