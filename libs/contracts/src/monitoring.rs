@@ -136,6 +136,9 @@ pub struct TriggerSpec {
     /// In between it goes in proportion, by logarithms. Drift of the inputs alone waits until all are saved up. Not above
     /// `error_ratio`, or a version whose tags do not tell that error: one is enough.
     pub reserve_ratio: Option<f64>,
+    /// So many triggers may be borrowed from the days to come while the champion is worth nothing, as `reserve_ratio` says
+    /// it; half of the cool-down is enough then. 0: nothing is borrowed, and the cool-down stays what it is.
+    pub overdraft: f64,
     /// It fires also when this holds; cool-down, back-off and budget count here too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
@@ -157,8 +160,9 @@ impl Default for TriggerSpec {
             backoff_days: 14.0,
             budget_days: 31.0,
             budget_burst: 2.0,
-            budget_start: 1.0,
+            budget_start: 0.0,
             reserve_ratio: None,
+            overdraft: 1.0,
             condition: None,
             only_condition: false,
         }

@@ -64,6 +64,12 @@ fn check_trigger(trigger: &TriggerSpec) -> Result<()> {
     if trigger.reserve_ratio.is_some_and(|ratio| !(ratio.is_finite() && ratio > 0.0)) {
         return Err(Error::invalid("trigger.reserve_ratio: use a number above 0, or null for the error of the median"));
     }
+    if !(0.0..=trigger.budget_burst).contains(&trigger.overdraft) {
+        return Err(Error::invalid(format!(
+            "trigger.overdraft is {}: use 0 to budget_burst, {}",
+            trigger.overdraft, trigger.budget_burst
+        )));
+    }
     if !(1..=1_000_000).contains(&trigger.min_labels) {
         return Err(Error::invalid(format!("trigger.min_labels is {}: use 1 to 1000000", trigger.min_labels)));
     }
@@ -97,6 +103,8 @@ mod tests {
             json!({"trigger": {"budget_days": 0.0}}),
             json!({"trigger": {"budget_burst": 0.5}}),
             json!({"trigger": {"reserve_ratio": 0.0}}),
+            json!({"trigger": {"overdraft": -0.5}}),
+            json!({"trigger": {"overdraft": 3.0, "budget_burst": 2.0}}),
             json!({"trigger": {"budget_start": 3.0, "budget_burst": 2.0}}),
             json!({"trigger": {"min_labels": 0}}),
             json!({"trigger": {"psi_above": -1.0}}),

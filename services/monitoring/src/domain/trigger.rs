@@ -14,7 +14,7 @@ const LABELS_ARE_LIVE_DAYS: f64 = 30.0;
 /// What the trigger remembers from one midnight to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TriggerState {
-    /// Triggers that the budget allows now.
+    /// Triggers that the budget allows now; below 0: so many are borrowed.
     pub tokens: f64,
     /// The champion that the figure below belongs to.
     pub champion: Option<String>,
@@ -89,7 +89,7 @@ pub struct Figures {
     /// The largest error of always answering the median of a champion's training data.
     #[serde(default)]
     pub median_error: Option<f64>,
-    /// Triggers that must be saved up for an error such as this one.
+    /// Triggers that must be saved up for an error such as this one; 0 or less: it may be borrowed.
     #[serde(default = "one")]
     pub tokens_needed: f64,
     /// The PSI above which it is due.
@@ -164,10 +164,10 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
     let condition_held = spec.condition.as_ref().zip(facts.condition.as_ref());
     let condition_held = condition_held.and_then(|(condition, facts)| conditions::holds(condition, facts, rule));
 
-    let tokens_needed = if condition_held.is_some() {
-        1.0
+    let need = if condition_held.is_some() {
+        Need { tokens: 1.0, cooldown_days: spec.cooldown_days }
     } else {
-        tokens_needed(spec, &state, rolling_error, error_limit.unwrap_or(f64::INFINITY))
+        need(spec, &state, rolling_error, error_limit.unwrap_or(f64::INFINITY))
     };
 
     let figures = Figures {
@@ -178,7 +178,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         baseline_error,
         error_limit,
         median_error: state.median_error,
-        tokens_needed,
+        tokens_needed: need.tokens,
         psi: facts.psi.clone(),
         psi_limit: spec.psi_above,
         is_error_due,
@@ -189,7 +189,7 @@ pub fn decide(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> (Trigg
         newest_label_ms: facts.newest_label_ms,
         label_delay_ms: facts.label_delay_ms,
         open_faults: facts.open_faults.clone(),
-        held_back_by: held_back_by(spec, &state, facts, tokens_needed),
+        held_back_by: held_back_by(&state, facts, need),
         condition: facts.condition.clone(),
         condition_held: condition_held.clone(),
     };
@@ -248,32 +248,47 @@ fn accrue(spec: &TriggerSpec, state: &TriggerState, facts: &Facts) -> TriggerSta
     state
 }
 
-/// Triggers that must be saved up for an error such as this one: small rises wait until the budget is full, so that
-/// something is left for the day on which the champion is worth nothing.
-fn tokens_needed(spec: &TriggerSpec, state: &TriggerState, error: Option<f64>, limit: f64) -> f64 {
+/// What an error asks of budget and cool-down.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    /// Triggers that must be saved up; 0 or less: it may be borrowed.
+    tokens: f64,
+    /// Days that must have passed since the trigger before.
+    cooldown_days: f64,
+}
+
+/// Small rises wait until the budget is full, so that something is left for the day on which the champion is worth
+/// nothing. On that day the next month's training is borrowed, and half of the cool-down is enough: the first training
+/// after a break has seen few rows of what the water is like now.
+fn need(spec: &TriggerSpec, state: &TriggerState, error: Option<f64>, limit: f64) -> Need {
+    let with = |tokens: f64| Need { tokens, cooldown_days: spec.cooldown_days };
     let worthless = match spec.reserve_ratio {
         Some(ratio) if ratio > spec.error_ratio => Some(ratio / spec.error_ratio * limit),
         Some(_) => None,
         None => state.median_error,
     };
-    let Some(worthless) = worthless else { return 1.0 };
+    let Some(worthless) = worthless else { return with(1.0) };
     // Where the error did not rise, it is the inputs alone that drifted: they can wait.
-    let Some(error) = error.filter(|error| *error > limit) else { return spec.budget_burst };
-    if limit <= 0.0 || error >= worthless {
-        return 1.0;
+    let Some(error) = error.filter(|error| *error > limit) else { return with(spec.budget_burst) };
+    if error >= worthless {
+        let cooldown_days = if spec.overdraft > 0.0 { spec.cooldown_days / 2.0 } else { spec.cooldown_days };
+        return Need { tokens: 1.0 - spec.overdraft, cooldown_days };
+    }
+    if limit <= 0.0 {
+        return with(1.0);
     }
     let share = (error / limit).ln() / (worthless / limit).ln();
-    spec.budget_burst - share * (spec.budget_burst - 1.0)
+    with(spec.budget_burst - share * (spec.budget_burst - 1.0))
 }
 
 const fn one() -> f64 {
     1.0
 }
 
-fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts, tokens_needed: f64) -> Vec<String> {
+fn held_back_by(state: &TriggerState, facts: &Facts, need: Need) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(last_ms) = facts.last_trigger_ms {
-        let until_ms = last_ms.saturating_add(days_ms(spec.cooldown_days));
+        let until_ms = last_ms.saturating_add(days_ms(need.cooldown_days));
         if facts.at_ms < until_ms {
             reasons.push(format!("cool-down until {}", rfc3339(until_ms)));
         }
@@ -282,12 +297,9 @@ fn held_back_by(spec: &TriggerSpec, state: &TriggerState, facts: &Facts, tokens_
         reasons.push(format!("back-off after a rejected or failed run until {}", rfc3339(until_ms)));
     }
     // Thirty-two times 1/32 is not exactly one for every number of days.
-    if state.tokens < tokens_needed - 1e-9 {
-        let needed = if tokens_needed > 1.0 {
-            format!(", an error such as this needs {tokens_needed:.2}")
-        } else {
-            String::new()
-        };
+    if state.tokens < need.tokens - 1e-9 {
+        let needed =
+            if need.tokens > 1.0 { format!(", an error such as this needs {:.2}", need.tokens) } else { String::new() };
         reasons.push(format!("budget: {:.2} of a trigger saved up{needed}", state.tokens));
     }
     if facts.is_run_open {
@@ -339,6 +351,7 @@ mod tests {
             budget_burst: 2.0,
             budget_start: 1.0,
             reserve_ratio: Some(1.0),
+            overdraft: 0.0,
             ..TriggerSpec::default()
         }
     }
@@ -474,6 +487,33 @@ mod tests {
         assert!(needed(1.0, None) < 1.01, "nobody knows what the median's error is");
         let no_second = TriggerSpec { budget_burst: 1.0, ..spec.clone() };
         assert!(fired(&no_second, &state, &facts(1, 0.51)), "where only one can be saved up, none is kept back");
+    }
+
+    #[test]
+    fn a_champion_that_is_worth_nothing_is_retrained_on_credit_and_sooner() {
+        let spec = TriggerSpec { reserve_ratio: None, overdraft: 1.0, ..spec() };
+        let first = Facts { median_error: Some(1.0), ..facts(0, 0.40) };
+        let (state, _) = decide(&spec, &TriggerState::default(), &first);
+        let with = |spec: &TriggerSpec, tokens: f64, error: f64, days_since: i64| {
+            let state = TriggerState { tokens: tokens - 1.0 / 32.0, ..state.clone() };
+            let last_trigger_ms = Some(MIDNIGHT + (20 - days_since) * DAY_MS);
+            decide(spec, &state, &Facts { last_trigger_ms, ..facts(20, error) })
+        };
+        let (after, borrowed) = with(&spec, 0.0, 1.0, 7);
+        assert_eq!((borrowed.verdict, borrowed.figures.tokens_needed), (Verdict::Fire, 0.0), "{}", borrowed.reason);
+        assert!((after.tokens + 1.0).abs() < 1e-9, "the next month's training is spent: {}", after.tokens);
+        let (_, held) = with(&spec, -0.5, 1.0, 7);
+        assert_eq!(held.verdict, Verdict::Quiet, "one, not more");
+        assert!(held.reason.ends_with("held back: budget: -0.50 of a trigger saved up"), "{}", held.reason);
+        assert!(with(&spec, 2.0, 1.0, 6).1.reason.contains("cool-down"), "half of the cool-down, not none");
+        assert!(with(&spec, 2.0, 0.99, 13).1.reason.contains("cool-down"), "all of it for what can wait");
+        assert_eq!(with(&spec, 0.9, 0.99, 14).1.verdict, Verdict::Quiet, "what can wait is not borrowed for");
+        let none = TriggerSpec { overdraft: 0.0, ..spec.clone() };
+        assert_eq!(
+            (with(&none, 0.9, 1.0, 14).1.verdict, with(&none, 1.0, 1.0, 13).1.verdict),
+            (Verdict::Quiet, Verdict::Quiet)
+        );
+        assert_eq!(with(&none, 1.0, 1.0, 14).1.verdict, Verdict::Fire);
     }
 
     #[test]
