@@ -105,14 +105,15 @@ async fn spread(read: &mut impl Read, span: Span<'_>, count: i64, axis: Axis) ->
     else {
         return Ok(None);
     };
-    // As by rank, if each place had one point.
+    // As by rank, if each place had one point. Where a place is found by an equation, SQLite reads the whole history for
+    // each, out of the primary key, which has all columns.
     let sql = format!(
         "WITH RECURSIVE n(n) AS (SELECT CAST(0 AS BIGINT) UNION ALL SELECT n + 1 FROM n WHERE n + 1 < $5), \
          places(place) AS (SELECT (SELECT MIN(m.{column}) FROM metrics m WHERE m.run_id = $1 AND m.key = $2 \
            AND m.{column} >= $3 + n * $6 + CASE WHEN n < $7 THEN n ELSE $7 END) FROM n \
            UNION SELECT CAST($4 AS BIGINT)) \
          SELECT m.key, m.value, m.timestamp, m.step, m.is_nan FROM places p CROSS JOIN metrics m \
-         WHERE m.run_id = $1 AND m.key = $2 AND m.{column} = p.place LIMIT $8"
+         WHERE m.run_id = $1 AND m.key = $2 AND m.{column} >= p.place AND m.{column} <= p.place LIMIT $8"
     );
     let most = (count + 1) * SHARED;
     let args = args![run_id, key, first, last, count, width / count, width % count, most];

@@ -44,3 +44,15 @@ async fn a_parameter_of_a_run_is_looked_up_among_those_of_its_value() {
     .await;
     assert!(plan.contains("COVERING INDEX params_by_value (key=? AND <expr>=? AND run_id>? AND run_id<?)"), "{plan}");
 }
+
+#[tokio::test]
+async fn a_point_of_a_history_is_looked_up_by_its_step() {
+    let server = Server::start(On::Sqlite).await;
+    let plan = plan(
+        &server,
+        "SELECT m.key, m.value, m.timestamp, m.step, m.is_nan FROM (SELECT 5 AS place UNION SELECT 7) p CROSS JOIN metrics m \
+         WHERE m.run_id = 'a' AND m.key = 'b' AND m.step >= p.place AND m.step <= p.place LIMIT 9",
+    )
+    .await;
+    assert!(plan.contains("metrics_by_step (run_id=? AND key=? AND step>? AND step<?)"), "{plan}");
+}
