@@ -235,19 +235,16 @@ impl<'a> Search<'a> {
 /// The conditions that a search may begin with: there is an index of what meets them. Where parameters are asked for, those
 /// alone, since a value of a parameter is had by fewer runs than half a line of numbers is.
 fn counted(conditions: &[Condition]) -> Vec<usize> {
-    let those = |wanted: fn(&Condition) -> bool| -> Vec<usize> {
-        let found = conditions.iter().enumerate().filter(|(_, condition)| wanted(condition));
-        found.map(|(at, _)| at).take(COUNTED).collect()
+    let is_of_param = |condition: &Condition| {
+        matches!(condition.target, Target::Param(_)) && matches!(condition.test, Test::Text(Operator::Equal, _))
     };
-    let params = those(|Condition { target, test }| {
-        matches!((target, test), (Target::Param(_), Test::Text(Operator::Equal, _)))
-    });
-    if !params.is_empty() {
-        return params;
-    }
-    those(
-        |Condition { target, test }| matches!((target, test), (Target::Metric(_), Test::Number(operator, _)) if *operator != Operator::NotEqual),
-    )
+    let is_of_metric = |condition: &Condition| {
+        matches!(condition.target, Target::Metric(_)) && !matches!(condition.test, Test::Number(Operator::NotEqual, _))
+    };
+    let has_param = conditions.iter().any(is_of_param);
+    let numbered = conditions.iter().enumerate();
+    let found = numbered.filter(|(_, one)| if has_param { is_of_param(one) } else { is_of_metric(one) });
+    found.map(|(at, _)| at).take(COUNTED).collect()
 }
 
 /// That a parameter has a value, so that its index is used.
