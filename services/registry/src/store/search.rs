@@ -259,7 +259,8 @@ fn test(sql: &mut Sql, column: &str, test: &Test) -> Result<String> {
     Ok(match test {
         Test::Number(operator, number) => {
             // A whole number stays one, so that an index of whole numbers can be used.
-            let is_whole = number.fract() == 0.0 && number.abs() < 9e15 && !column.ends_with(".value");
+            let is_metric = matches!(column, "x.value" | "d.value");
+            let is_whole = number.fract() == 0.0 && number.abs() < 9e15 && !is_metric;
             let place = if is_whole { sql.arg(*number as i64) } else { sql.arg(*number) };
             format!("{column} {} {place}", operator.as_str())
         }
