@@ -26,7 +26,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use fishy_http::{ErrorForm, Failure, Guard, Json, Listed, Routes};
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use self::workspaces::Here;
@@ -129,6 +130,33 @@ fn many(name: &str, values: &[impl Serialize], next_page_token: Option<String>) 
         answer.insert("next_page_token".to_owned(), Value::String(token));
     }
     Ok(Json(Value::Object(answer)))
+}
+
+/// As [`many`] of a list that may be long: written as it is, without a tree of values in between.
+struct Long<T> {
+    name: &'static str,
+    values: Vec<T>,
+    next_page_token: Option<String>,
+}
+
+impl<T: Serialize> Serialize for Long<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut answer = serializer.serialize_map(None)?;
+        if !self.values.is_empty() {
+            answer.serialize_entry(self.name, &self.values)?;
+        }
+        if let Some(token) = &self.next_page_token {
+            answer.serialize_entry("next_page_token", token)?;
+        }
+        answer.end()
+    }
+}
+
+/// The answer of a handler that may be long.
+type LongAnswer<T> = Result<Json<Long<T>>, Failure>;
+
+fn long<T>(name: &'static str, values: Vec<T>, next_page_token: Option<String>) -> Json<Long<T>> {
+    Json(Long { name, values, next_page_token })
 }
 
 fn to_json(value: &impl Serialize) -> Result<Value, Failure> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod artifacts;
+pub(crate) mod chart;
 pub(crate) mod experiments;
 pub(crate) mod history;
 pub(crate) mod holds;

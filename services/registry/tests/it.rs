@@ -7,6 +7,8 @@ mod aliases;
 mod deletion;
 #[path = "it/imports.rs"]
 mod imports;
+#[path = "it/large_reads.rs"]
+mod large_reads;
 #[path = "it/migrations.rs"]
 mod migrations;
 #[path = "it/plans.rs"]

@@ -4,7 +4,8 @@ use fishy_core::Error;
 use fishy_http::Routes;
 
 use super::message::Message;
-use super::{Answer, App, Here, READ, many, one};
+use super::{Answer, App, Here, LongAnswer, READ, long, one};
+use crate::domain::records::Metric;
 use crate::domain::{limits, names, page};
 
 pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
@@ -16,7 +17,7 @@ pub(super) fn routes(routes: Routes<App>, mount: &str) -> Routes<App> {
     )
 }
 
-async fn history(Here(app): Here, message: Message) -> Answer {
+async fn history(Here(app): Here, message: Message) -> LongAnswer<Metric> {
     let limit = message.whole("max_results")?;
     if limit.is_some_and(|limit| limit < 1) {
         return Err(Error::invalid(
@@ -26,7 +27,8 @@ async fn history(Here(app): Here, message: Message) -> Answer {
     }
     let start = page::read(&message.text("page_token")?.unwrap_or_default())?;
     let page = app.metric_history(&message.run_id()?, &message.required("metric_key")?, limit, &start).await?;
-    many("metrics", &page.rows, page.next_token())
+    let next = page.next_token();
+    Ok(long("metrics", page.rows, next))
 }
 
 /// The runs of a question, and the metric.
@@ -54,7 +56,7 @@ async fn histories(Here(app): Here, message: Message) -> Answer {
     one("metrics", &app.metric_histories(&ids, &key, limit).await?)
 }
 
-async fn histories_by_step(Here(app): Here, message: Message) -> Answer {
+async fn histories_by_step(Here(app): Here, message: Message) -> LongAnswer<Metric> {
     let (ids, key) = question(&message, "run_ids")?;
     let (first, last) = (message.whole("start_step")?, message.whole("end_step")?);
     if first.is_some() != last.is_some() {
@@ -72,5 +74,5 @@ async fn histories_by_step(Here(app): Here, message: Message) -> Answer {
     if !(1..=2_500).contains(&count) {
         return Err(Error::invalid(format!("max_results must be between 1 and 2500. Found max_results={count}")).into());
     }
-    many("metrics", &app.sampled_metric_histories(&ids, &key, bounds, count).await?, None)
+    Ok(long("metrics", app.sampled_metric_histories(&ids, &key, bounds, count).await?, None))
 }

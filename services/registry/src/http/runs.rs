@@ -5,8 +5,8 @@ use fishy_http::Routes;
 
 use super::experiments::view;
 use super::message::Message;
-use super::{Answer, App, Here, READ, WRITE, many, nothing, one};
-use crate::domain::records::{Dataset, DatasetInput};
+use super::{Answer, App, Here, LongAnswer, READ, WRITE, long, nothing, one};
+use crate::domain::records::{Dataset, DatasetInput, Run};
 use crate::domain::{limits, names};
 use crate::service::{Batch, NewRun, RunChange};
 
@@ -75,10 +75,11 @@ async fn restore(Here(app): Here, message: Message) -> Answer {
     nothing()
 }
 
-async fn search(Here(app): Here, message: Message) -> Answer {
+async fn search(Here(app): Here, message: Message) -> LongAnswer<Run> {
     let ids = message.texts("experiment_ids")?;
     let page = app.search_runs(&ids, view(&message, "run_view_type")?, &message.search()?).await?;
-    many("runs", &page.rows, page.next_token())
+    let next = page.next_token();
+    Ok(long("runs", page.rows, next))
 }
 
 async fn log_metric(Here(app): Here, message: Message) -> Answer {

@@ -11,6 +11,7 @@ use crate::domain::metric::{self, Point};
 use crate::domain::page::{Page, PageStart};
 use crate::domain::records::{ACTIVE, DatasetInput, Metric, Pair, Run, RunInfo};
 use crate::domain::{limits, names};
+use crate::store::chart::{self, Span};
 use crate::store::inputs::{self, Role};
 use crate::store::{logged_models, metrics, runs as store};
 
@@ -277,7 +278,9 @@ impl Registry {
     ) -> Result<Vec<Metric>> {
         let mut found = Vec::new();
         for run_id in run_ids {
-            found.extend(metrics::sampled(&mut &self.db, run_id, key, bounds, count).await?);
+            let (first_step, last_step) = bounds;
+            let span = Span { run_id, key, first_step, last_step };
+            found.extend(chart::thinned(&mut &self.db, span, count).await?);
         }
         Ok(found)
     }

@@ -99,7 +99,7 @@ pub(crate) async fn of_runs(
     }
     let select = "SELECT run_id, dataset_id, key, value FROM run_dataset_tags WHERE run_id IN ";
     let mut tags = BTreeMap::<(String, String), Vec<_>>::new();
-    for (run_id, rows) in rows_by_id(read, select, " ORDER BY key", "run_id", run_ids).await? {
+    for (run_id, rows) in rows_by_id(read, select, " ORDER BY run_id, key", "run_id", run_ids).await? {
         for row in rows {
             tags.entry((run_id.clone(), row.get("dataset_id")?)).or_default().push(pair(&row)?);
         }

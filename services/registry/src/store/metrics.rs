@@ -53,7 +53,7 @@ fn value_of(row: &Row) -> Result<MetricValue> {
     Ok(MetricValue::from_stored(row.get("value")?, row.get("is_nan")?))
 }
 
-fn metric_of(row: &Row, run_id: Option<String>) -> Result<Metric> {
+pub(super) fn metric_of(row: &Row, run_id: Option<String>) -> Result<Metric> {
     Ok(Metric {
         key: row.get("key")?,
         value: value_of(row)?,
@@ -69,7 +69,7 @@ fn metric_of(row: &Row, run_id: Option<String>) -> Result<Metric> {
 /// The latest values of runs.
 pub(crate) async fn latest(read: &mut impl Read, run_ids: &[String]) -> Result<BTreeMap<String, Vec<Metric>>> {
     let select = "SELECT run_id, key, value, timestamp, step, is_nan FROM latest_metrics WHERE run_id IN ";
-    let rows = rows_by_id(read, select, " ORDER BY key", "run_id", run_ids).await?;
+    let rows = rows_by_id(read, select, " ORDER BY run_id, key", "run_id", run_ids).await?;
     let read_all = |rows: Vec<Row>| rows.iter().map(|row| metric_of(row, None)).collect::<Result<Vec<_>>>();
     rows.into_iter().map(|(id, rows)| Ok((id, read_all(rows)?))).collect()
 }
@@ -103,45 +103,6 @@ pub(crate) async fn history_of_runs(
     sql.push(&format!(" AND run_id IN {list} ORDER BY run_id, timestamp, step, value LIMIT {limit}"));
     let rows = read.rows(&sql.text, sql.args).await?;
     rows.iter().map(|row| metric_of(row, Some(row.get("run_id")?))).collect()
-}
-
-/// The values of a metric within bounds of the step, at most `count` of them, in the order of steps. They are cut into
-/// `count` buckets of one size, and the first of each stands for it; the very last value is always among them.
-pub(crate) async fn sampled(
-    read: &mut impl Read,
-    run_id: &str,
-    key: &str,
-    (first, last): (i64, i64),
-    count: i64,
-) -> Result<Vec<Metric>> {
-    const WHERE: &str = "FROM metrics WHERE run_id = $1 AND key = $2 AND step >= $3 AND step <= $4";
-    let sql = format!(
-        "SELECT key, value, timestamp, step, is_nan FROM ( \
-           SELECT key, value, timestamp, step, is_nan, ROW_NUMBER() OVER ( \
-             PARTITION BY bucket ORDER BY step, timestamp, value, is_nan) AS place FROM ( \
-               SELECT key, value, timestamp, step, is_nan, \
-               NTILE(CAST($5 AS INTEGER)) OVER (ORDER BY step, timestamp, value, is_nan) AS bucket {WHERE} \
-           ) b \
-         ) r WHERE place = 1 ORDER BY step, timestamp, value, is_nan"
-    );
-    let rows = read.rows(&sql, args![run_id, key, first, last, count]).await?;
-    let metric = |row: &Row| metric_of(row, Some(run_id.to_owned()));
-    let mut found = rows.iter().map(metric).collect::<Result<Vec<_>>>()?;
-    let sql = format!(
-        "SELECT key, value, timestamp, step, is_nan {WHERE} \
-         ORDER BY step DESC, timestamp DESC, value DESC, is_nan DESC LIMIT 1"
-    );
-    let newest = read.row(&sql, args![run_id, key, first, last]).await?;
-    let place = |metric: &Metric| (metric.step, metric.timestamp, metric.value.0.to_bits());
-    if let Some(newest) = newest.as_ref().map(metric).transpose()?
-        && found.last().is_some_and(|known| place(known) != place(&newest))
-    {
-        if found.len() as i64 >= count {
-            found.pop();
-        }
-        found.push(newest);
-    }
-    Ok(found)
 }
 
 /// All measurements of logged models.

@@ -67,9 +67,9 @@ pub(crate) async fn from_rows(read: &mut impl Read, rows: Vec<Row>) -> Result<Ve
     let ids: Vec<String> = infos.iter().map(|info| info.run_id.clone()).collect();
     let mut metrics = metrics::latest(read, &ids).await?;
     let select = "SELECT run_id, key, value FROM params WHERE run_id IN ";
-    let mut params = rows_by_id(read, select, " ORDER BY key", "run_id", &ids).await?;
+    let mut params = rows_by_id(read, select, " ORDER BY run_id, key", "run_id", &ids).await?;
     let select = "SELECT run_id, key, value FROM run_tags WHERE run_id IN ";
-    let mut tags = rows_by_id(read, select, " ORDER BY key", "run_id", &ids).await?;
+    let mut tags = rows_by_id(read, select, " ORDER BY run_id, key", "run_id", &ids).await?;
     let mut links = inputs::of_runs(read, &ids).await?;
     infos
         .into_iter()

@@ -11,6 +11,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 14, name: "uploads under way", sql: UPLOADS },
     Migration { version: 16, name: "imports from other servers", sql: IMPORTS },
     Migration { version: 19, name: "workspaces", sql: WORKSPACES },
+    Migration { version: 20, name: "runs by the values of their parameters", sql: PARAMS_BY_VALUE },
 ];
 
 const REGISTRY: &str = "
@@ -351,4 +352,9 @@ CREATE TABLE workspace_garbage (
   id BIGINT PRIMARY KEY,
   deleted_time BIGINT NOT NULL
 );
+";
+
+/// The first characters alone: a value may be longer than what PostgreSQL takes into an index.
+const PARAMS_BY_VALUE: &str = "
+CREATE INDEX params_by_value ON params (key, substr(value, 1, 200), run_id);
 ";

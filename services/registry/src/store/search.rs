@@ -1,14 +1,17 @@
 //! Searches: conditions and orders as SQL.
 
+mod run_pages;
+
+pub(crate) use run_pages::runs;
+
 use fishy_core::{Error, Result};
 use fishy_db::{Db, Row};
-use serde_json::json;
 
-use super::{Sql, experiments, logged_models, models, runs, versions};
+use super::{Sql, experiments, logged_models, models, versions};
 use crate::domain::filter::Operator;
 use crate::domain::order::OrderBy;
 use crate::domain::page::{Page, PageStart};
-use crate::domain::records::{ACTIVE, DELETED, Experiment, LoggedModel, ModelVersion, RegisteredModel, Run};
+use crate::domain::records::{ACTIVE, DELETED, Experiment, LoggedModel, ModelVersion, RegisteredModel};
 use crate::domain::search::{Condition, Target, Test};
 
 /// The patterns of the API have no escape character. PostgreSQL would take the backslash for one, and SQLite has no way
@@ -59,54 +62,6 @@ const LOGGED_MODELS: Tables = Tables {
     params: "logged_model_params",
     metrics: "logged_model_metrics",
 };
-
-/// Runs of some experiments.
-pub(crate) async fn runs(db: &Db, experiment_ids: &[i64], view: View, question: &Question) -> Result<Page<Run>> {
-    let mut sql = Sql::new(&format!("SELECT {} FROM runs r", runs::COLUMNS));
-    let order = order_by(&mut sql, &RUNS, &question.order)?;
-    let list = sql.list(experiment_ids.iter().copied());
-    sql.push(&format!(" WHERE r.experiment_id IN {list}"));
-    lifecycle(&mut sql, "r", view);
-    for condition in &question.conditions {
-        where_condition(&mut sql, &RUNS, condition, &[])?;
-    }
-    // In the order that everybody asks for, a page is found by the last run before it, however far down it is.
-    let is_keyed = match &question.order[..] {
-        [] => true,
-        [only] => matches!(&only.target, Target::Attribute(a) if a.order == "r.start_time") && !only.is_ascending,
-        _ => false,
-    };
-    if let PageStart::After { after } = &question.start {
-        let (Some(time), Some(id), true) = (
-            after.first().and_then(serde_json::Value::as_i64),
-            after.get(1).and_then(serde_json::Value::as_str),
-            is_keyed,
-        ) else {
-            return Err(Error::invalid("The page token belongs to a search with another order"));
-        };
-        let (time, id) = (sql.arg(time), sql.arg(id));
-        sql.push(&format!(" AND r.start_time <= {time} AND (r.start_time < {time} OR r.run_id > {id})"));
-    }
-    sql.push(" ORDER BY ");
-    for key in order {
-        sql.push(&key);
-        sql.push(", ");
-    }
-    sql.push("r.start_time DESC, r.run_id");
-    let mut rows = fetch(db, sql, question).await?;
-    let next = if rows.len() as u64 > question.limit {
-        rows.truncate(question.limit as usize);
-        Some(match rows.last().filter(|_| is_keyed) {
-            Some(last) => PageStart::After {
-                after: vec![json!(last.get::<i64>("start_time")?), json!(last.get::<String>("run_id")?)],
-            },
-            None => PageStart::Offset { offset: question.start.offset() + question.limit },
-        })
-    } else {
-        None
-    };
-    Ok(Page { rows: runs::from_rows(&mut &*db, rows).await?, next })
-}
 
 /// Experiments.
 pub(crate) async fn experiments(db: &Db, view: View, question: &Question) -> Result<Page<Experiment>> {
@@ -255,8 +210,15 @@ fn on_datasets(sql: &mut Sql, datasets: &[OnDataset]) -> String {
 }
 
 fn where_condition(sql: &mut Sql, tables: &Tables, condition: &Condition, datasets: &[OnDataset]) -> Result<()> {
+    let text = condition_text(sql, tables, condition, datasets)?;
+    sql.push(" AND ");
+    sql.push(&text);
+    Ok(())
+}
+
+fn condition_text(sql: &mut Sql, tables: &Tables, condition: &Condition, datasets: &[OnDataset]) -> Result<String> {
     let id = tables.id;
-    let text = match &condition.target {
+    Ok(match &condition.target {
         Target::Attribute(attribute) => test(sql, attribute.column, &condition.test)?,
         Target::Metric(key) => {
             let key = sql.arg(key);
@@ -279,10 +241,7 @@ fn where_condition(sql: &mut Sql, tables: &Tables, condition: &Condition, datase
                 "EXISTS (SELECT 1 FROM run_datasets x JOIN datasets d ON d.dataset_id = x.dataset_id WHERE {id} AND {test})"
             )
         }
-    };
-    sql.push(" AND ");
-    sql.push(&text);
-    Ok(())
+    })
 }
 
 /// A condition on a row of keys and values. What has no such key meets no condition but `IS NULL`.
@@ -300,7 +259,8 @@ fn test(sql: &mut Sql, column: &str, test: &Test) -> Result<String> {
     Ok(match test {
         Test::Number(operator, number) => {
             // A whole number stays one, so that an index of whole numbers can be used.
-            let is_whole = number.fract() == 0.0 && number.abs() < 9e15 && column != "x.value";
+            let is_metric = matches!(column, "x.value" | "d.value");
+            let is_whole = number.fract() == 0.0 && number.abs() < 9e15 && !is_metric;
             let place = if is_whole { sql.arg(*number as i64) } else { sql.arg(*number) };
             format!("{column} {} {place}", operator.as_str())
         }
