@@ -95,12 +95,11 @@ fn inserts_per_cpu_s(folder: &std::path::Path, count: usize) -> Result<f64> {
     let file = folder.join(format!("{SCHEMA}.db"));
     let connection = rusqlite::Connection::open(file)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-    let columns =
-        "prediction_id, deployment, version, time_ms, inputs, labels, output, outputs, value, arrived_ms, is_corrected";
-    let mut insert = connection
-        .prepare(&format!("insert into predictions({columns}) values (?, ?, ?, ?, ?, ?, ?, null, null, null, 0)"))?;
+    let columns = "prediction_id, deployment, version, time_ms, inputs, labels, output, outputs";
+    let mut insert =
+        connection.prepare(&format!("insert into predictions({columns}) values (?, ?, ?, ?, ?, ?, ?, null)"))?;
     let mut farm = Farm::new(3);
-    let (inputs, labels) = (serde_json::to_string(&farm.inputs())?, serde_json::to_string(&farm.labels())?);
+    let (inputs, labels) = (serde_json::to_string(&farm.inputs())?, serde_json::to_string(&farm.labels(0))?);
     let first = 1 << 40;
     let ids: Vec<String> = (0..count as u64).map(|number| id(first + number)).collect();
     let cpu_s = own_cpu_s()?;

@@ -32,7 +32,9 @@ pub const FEATURES: [&str; 12] = [
     "wind",
 ];
 /// Each label and how many values it has.
-const LABELS: [(&str, u32); 5] = [("camera", 10), ("farm", 5), ("pen", 20), ("sensor", 50), ("species", 4)];
+const LABELS: [(&str, u32); 5] = [("camera", 10), ("farm", 5), (SERIES, 20), ("sensor", 50), ("species", 4)];
+/// The label that tells whose sensors a prediction is made from.
+const SERIES: &str = "pen";
 
 /// An id as the service makes them: UUIDv7, which grow with time.
 pub fn id(number: u64) -> String {
@@ -67,11 +69,16 @@ impl Farm {
             .collect()
     }
 
-    /// Its labels.
-    pub fn labels(&mut self) -> BTreeMap<String, String> {
+    /// The labels of the prediction with this number. Pens take turns, as loggers do that read at a fixed interval: were
+    /// they drawn, every second reading would come after a gap, and the load would be one of data faults.
+    pub fn labels(&mut self, number: u64) -> BTreeMap<String, String> {
         LABELS
             .iter()
-            .map(|(name, values)| ((*name).to_owned(), format!("{name}-{}", self.0.random_range(0..*values))))
+            .map(|(name, values)| {
+                let drawn = self.0.random_range(0..*values);
+                let value = if *name == SERIES { (number % u64::from(*values)) as u32 } else { drawn };
+                ((*name).to_owned(), format!("{name}-{value}"))
+            })
             .collect()
     }
 
@@ -92,7 +99,7 @@ impl Farm {
                 latency_us: 60,
                 inputs: self.inputs(),
                 outputs: BTreeMap::from([("do_mgl".to_owned(), json!(7.0 + self.0.random::<f64>()))]),
-                labels: self.labels(),
+                labels: self.labels(first + place as u64),
             };
             serde_json::to_writer(&mut lines, &record)?;
             lines.push(b'\n');
@@ -108,7 +115,7 @@ impl Farm {
 pub fn monitor() -> Value {
     json!({
         "name": DEPLOYMENT, "deployment": DEPLOYMENT, "features": FEATURES, "lateness_ms": 360 * DAY_MS,
-        "series_label": "pen",
+        "series_label": SERIES,
         "checks": [{
             "name": "drift", "reference": {"kind": "rolling", "days": 1}, "slices": LABELS.map(|(name, _)| name),
             "tests": {"psi": {"alert": {"kind": "constant", "limit": 0.25}}},

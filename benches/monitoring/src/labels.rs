@@ -40,7 +40,7 @@ pub async fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let mut numbers: Vec<u64> = (0..count).collect();
     let (chosen, _) = numbers.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(1), 2 * LABELS);
     let (sent, bare) = chosen.split_at(LABELS);
-    let limit = updates(folder.path(), bare)?;
+    let limit = bare_joins(folder.path(), bare)?;
     let service = Service::start(folder.path()).await?;
     let item = |number: &u64| GroundTruthItem {
         prediction_id: id(*number),
@@ -53,7 +53,8 @@ pub async fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
         service.client.ground_truth(&GroundTruth { items: items.to_vec() }).await?;
     }
     let (seconds, used_s) = (started.elapsed().as_secs_f64(), own_cpu_s()? - cpu_s);
-    let row = service.db.query_opt("select count(*) as n from predictions where value = 7.5", args![]).await?;
+    let sql = "select count(*) as n from ground_truth where value = 7.5 and deployment is not null";
+    let row = service.db.query_opt(sql, args![]).await?;
     let joined = row.map_or(Ok(0), |row| row.get::<i64>("n"))?;
     ensure!(joined == LABELS as i64, "{joined} labels were joined");
     let load = format!("{} late labels joined to {}", grouped(LABELS as u64), grouped(count));
@@ -69,12 +70,12 @@ pub async fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
 fn seed(folder: &Path, count: u64) -> Result<()> {
     let connection = Connection::open(folder.join(format!("{SCHEMA}.db")))?;
     connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;")?;
-    let columns = "prediction_id, deployment, version, time_ms, inputs, labels, output, is_corrected";
+    let columns = "prediction_id, deployment, version, time_ms, inputs, labels, output";
     let mut insert =
-        connection.prepare(&format!("insert into predictions({columns}) values (?, ?, '3', ?, ?, ?, 7.0, 0)"))?;
+        connection.prepare(&format!("insert into predictions({columns}) values (?, ?, '3', ?, ?, ?, 7.0)"))?;
     let mut farm = Farm::new(4);
     let rows: Vec<(String, String)> = (0..997)
-        .map(|_| Ok((serde_json::to_string(&farm.inputs())?, serde_json::to_string(&farm.labels())?)))
+        .map(|number| Ok((serde_json::to_string(&farm.inputs())?, serde_json::to_string(&farm.labels(number))?)))
         .collect::<Result<_>>()?;
     for first in (0..count).step_by(SEED) {
         connection.execute_batch("begin")?;
@@ -101,13 +102,17 @@ struct Limit {
     cpu_s: f64,
 }
 
-/// What SQLite itself could do: a bare loop that sets the true values of as many other predictions in the same file, with
-/// the same durability, in the order of their ids.
-fn updates(folder: &Path, numbers: &[u64]) -> Result<Limit> {
+/// What SQLite itself could do: a bare loop that writes the true values of as many other predictions in the same file beside
+/// what is read of these, with the same durability, in the order of their ids.
+fn bare_joins(folder: &Path, numbers: &[u64]) -> Result<Limit> {
     let connection = Connection::open(folder.join(format!("{SCHEMA}.db")))?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-    let mut update =
-        connection.prepare("update predictions set value = 6.5, arrived_ms = ? where prediction_id = ?")?;
+    let mut insert = connection.prepare(
+        "insert into ground_truth(prediction_id, value, arrived_ms, received_ms, actor, is_joined, deployment, version,
+           time_ms, output, is_corrected)
+         select prediction_id, 6.5, ?, ?, 'bench', 1, deployment, version, time_ms, output, 0 from predictions
+         where prediction_id = ?",
+    )?;
     let arrived_ms = START_MS + (DAYS + 7) * DAY_MS;
     let (started, cpu_s) = (Instant::now(), own_cpu_s()?);
     for numbers in numbers.chunks(CHUNK) {
@@ -115,7 +120,7 @@ fn updates(folder: &Path, numbers: &[u64]) -> Result<Limit> {
         ids.sort_unstable();
         connection.execute_batch("begin immediate")?;
         for id in &ids {
-            ensure!(update.execute(rusqlite::params![arrived_ms, id])? == 1, "{id} is not there");
+            ensure!(insert.execute(rusqlite::params![arrived_ms, arrived_ms, id])? == 1, "{id} is not there");
         }
         connection.execute_batch("commit")?;
     }

@@ -26,6 +26,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "neighbours", sql: include_str!("../migrations/006_neighbours.sql") },
     Migration { version: 7, name: "experts", sql: include_str!("../migrations/007_experts.sql") },
     Migration { version: 8, name: "old_alerts", sql: include_str!("../migrations/008_old_alerts.sql") },
+    Migration { version: 9, name: "truth_apart", sql: include_str!("../migrations/009_truth_apart.sql") },
 ];
 
 /// Most ids in one statement.

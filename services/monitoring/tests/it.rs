@@ -33,5 +33,7 @@ mod restart;
 mod served;
 #[path = "it/triggers.rs"]
 mod triggers;
+#[path = "it/upgrade.rs"]
+mod upgrade;
 #[path = "it/windows.rs"]
 mod windows;

@@ -56,7 +56,9 @@ impl Gap {
 
     fn interval_ms(&self, settings: &CheckSettings) -> Option<i64> {
         settings.interval_ms.filter(|interval_ms| *interval_ms > 0).or_else(|| {
-            let mut steps: Vec<i64> = self.steps_ms.iter().copied().collect();
+            let mut latest = [0; STEPS];
+            latest.iter_mut().zip(&self.steps_ms).for_each(|(place, step_ms)| *place = *step_ms);
+            let steps = &mut latest[..self.steps_ms.len().min(STEPS)];
             steps.sort_unstable();
             // Fewer steps tell nothing: the first one may itself be a gap.
             (steps.len() >= 3).then(|| steps[steps.len() / 2])

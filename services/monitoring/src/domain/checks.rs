@@ -3,6 +3,7 @@
 pub mod alarms;
 pub mod figures;
 pub mod limits;
+pub mod readings;
 pub mod reference;
 pub mod slices;
 pub mod spans;

@@ -43,32 +43,35 @@ pub fn series_of<'a>(spec: &MonitorSpec, labels: &'a BTreeMap<String, String>) -
 /// The state follows the data: a setting that changes with the monitor holds for series that begin after it.
 pub fn push(spec: &MonitorSpec, watched: &BTreeSet<String>, sensors: &mut Sensors, rows: &[Row]) -> Vec<Seen> {
     let mut seen = Vec::new();
+    let named: BTreeSet<&String> = spec.sensors.iter().collect();
+    let is_sensor = |feature: &String| match (named.is_empty(), watched.is_empty()) {
+        (false, _) => named.contains(feature),
+        (true, false) => watched.contains(feature),
+        (true, true) => true,
+    };
     for row in rows {
         let series = series_of(spec, &row.labels);
-        if !sensors.series.contains_key(series) {
-            sensors.series.insert(series.to_owned(), SeriesChecks::new());
-        }
-        let Some(checks) = sensors.series.get_mut(series) else { continue };
-        let features: Vec<&String> = match (spec.sensors.is_empty(), watched.is_empty()) {
-            (false, _) => spec.sensors.iter().collect(),
-            (true, false) => watched.iter().collect(),
-            (true, true) => row.inputs.keys().collect(),
+        let checks = match sensors.series.get_mut(series) {
+            Some(checks) => checks,
+            None => sensors.series.entry(series.to_owned()).or_default(),
         };
-        for feature in features {
-            // A feature that a row does not have is no sensor of its series.
-            let Some(value) = row.inputs.get(feature) else { continue };
-            if !checks.contains_key(feature) {
-                checks.insert(feature.clone(), SensorChecks::new(settings(spec, feature)));
-            }
-            let Some(sensor) = checks.get_mut(feature) else { continue };
+        // A feature that a row does not have is no sensor of its series.
+        for (feature, value) in row.inputs.iter().filter(|(feature, _)| is_sensor(feature)) {
+            let sensor = match checks.get_mut(feature) {
+                Some(sensor) => sensor,
+                None => checks.entry(feature.clone()).or_insert_with(|| SensorChecks::new(settings(spec, feature))),
+            };
             for finding in sensor.push(row.time_ms, *value) {
                 seen.push(Seen { feature: feature.clone(), series: series.to_owned(), finding });
             }
             // A broken probe is no neighbour to compare with.
-            let is_well = sensor.open().is_empty();
-            if let Some(value) = value.filter(|_| spec.probes.neighbours && is_well && !series.is_empty()) {
+            let is_neighbour = spec.probes.neighbours && !series.is_empty() && sensor.open().is_empty();
+            if let Some(value) = value.filter(|_| is_neighbour) {
                 let new = || NeighbourChecks::new(NeighbourSettings::default());
-                let neighbours = sensors.neighbours.entry(feature.clone()).or_insert_with(new);
+                let neighbours = match sensors.neighbours.get_mut(feature) {
+                    Some(neighbours) => neighbours,
+                    None => sensors.neighbours.entry(feature.clone()).or_insert_with(new),
+                };
                 let found = neighbours.push(row.time_ms, series, value);
                 seen.extend(found.into_iter().map(|(series, finding)| Seen {
                     feature: feature.clone(),

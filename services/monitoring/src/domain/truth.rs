@@ -1,6 +1,6 @@
 //! True values: which are new, which are known, which correct what was known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use fishy_contracts::monitoring::{GroundTruthItem, Observation};
 use fishy_core::{Error, Result};
@@ -19,8 +19,8 @@ pub struct Truth {
 /// What a request changes.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
-    /// The truth of each prediction after the request, where it changed.
-    pub writes: HashMap<String, Truth>,
+    /// The truth of each prediction after the request, where it changed; by id, as the store finds them next to each other.
+    pub writes: BTreeMap<String, Truth>,
     /// What was replaced, in the order of replacement.
     pub replaced: Vec<(String, Truth)>,
     /// Items taken.

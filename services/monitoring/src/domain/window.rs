@@ -86,41 +86,48 @@ impl Sample {
 impl Day {
     /// Counts rows; `watched` are the features that are looked at, all those of a row if it is empty.
     pub fn push(&mut self, rows: &[Row], watched: &BTreeSet<String>, references: &References) {
-        let mut columns: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for row in rows {
-            let hour = self.hours.entry(hour_of(row.time_ms)).or_default();
-            for counts in [&mut self.whole, hour] {
-                counts.predictions += 1;
-                if let Some(value) = row.value {
-                    counts.labels += 1;
-                    if let Some(output) = row.output {
-                        counts.errors.push(output, value);
-                    }
+        let features: BTreeSet<&String> = if watched.is_empty() {
+            rows.iter().flat_map(|row| row.inputs.keys()).collect()
+        } else {
+            watched.iter().collect()
+        };
+        let features: Vec<(&String, bool)> =
+            features.into_iter().map(|feature| (feature, references.contains_key(feature))).collect();
+        let mut columns = vec![Vec::new(); features.len()];
+        for rows in rows.chunk_by(|a, b| hour_of(a.time_ms) == hour_of(b.time_ms)) {
+            let hour = self.hours.entry(hour_of(rows[0].time_ms)).or_default();
+            // Of a feature that no row has, where none is watched, nothing is noted.
+            let mut missing: Vec<Option<u64>> = vec![None; features.len()];
+            for row in rows {
+                for counts in [&mut self.whole, &mut *hour] {
+                    counts.push(row);
                 }
-                let mut note = |feature: &String, value: Option<f64>| {
-                    if value.is_none() {
-                        *counts.missing.entry(feature.clone()).or_default() += 1;
-                    } else if !counts.missing.contains_key(feature) {
-                        counts.missing.insert(feature.clone(), 0);
-                    }
-                };
-                if watched.is_empty() {
-                    for (feature, value) in &row.inputs {
-                        note(feature, *value);
-                    }
-                } else {
-                    for feature in watched {
-                        note(feature, row.inputs.get(feature).copied().flatten());
+                // Both are in order.
+                let mut inputs = row.inputs.iter().peekable();
+                for (place, (feature, is_compared)) in features.iter().enumerate() {
+                    while inputs.next_if(|(name, _)| name < feature).is_some() {}
+                    let value = inputs.next_if(|(name, _)| name == feature).map(|(_, value)| *value);
+                    match value {
+                        Some(Some(value)) => {
+                            missing[place].get_or_insert(0);
+                            if *is_compared {
+                                columns[place].push(value);
+                            }
+                        }
+                        None if watched.is_empty() => {}
+                        Some(None) | None => *missing[place].get_or_insert(0) += 1,
                     }
                 }
             }
-            for (feature, value) in &row.inputs {
-                if let (Some(value), true) = (value, watched.is_empty() || watched.contains(feature)) {
-                    columns.entry(feature).or_default().push(*value);
+            for counts in [&mut self.whole, hour] {
+                for ((feature, _), missing) in features.iter().zip(&missing) {
+                    if let Some(missing) = missing {
+                        *counts.missing.entry((*feature).clone()).or_default() += missing;
+                    }
                 }
             }
         }
-        for (feature, values) in columns {
+        for ((feature, _), values) in features.into_iter().zip(columns).filter(|(_, values)| !values.is_empty()) {
             let Some(reference) = references.get(feature) else { continue };
             self.counts.entry(feature.to_owned()).or_default().merge(&reference.bin_counts(&values));
             let sample = self.samples.entry(feature.to_owned()).or_default();
@@ -151,6 +158,16 @@ impl Day {
 }
 
 impl Counts {
+    fn push(&mut self, row: &Row) {
+        self.predictions += 1;
+        if let Some(value) = row.value {
+            self.labels += 1;
+            if let Some(output) = row.output {
+                self.errors.push(output, value);
+            }
+        }
+    }
+
     /// Share of missing values by feature.
     pub fn missing_share(&self) -> BTreeMap<String, f64> {
         let rows = self.predictions.max(1) as f64;
@@ -198,6 +215,20 @@ mod tests {
         let hours: Vec<_> = day.hours.iter().map(|(hour, counts)| (*hour, counts.predictions, counts.labels)).collect();
         assert_eq!(hours, [(0, 2, 2), (HOUR_MS, 1, 0)]);
         assert_eq!(day.hours[&0].missing_share()["temp"].to_bits(), 0.5_f64.to_bits());
+    }
+
+    #[test]
+    fn where_no_feature_is_watched_those_of_each_row_count() {
+        let mut rows = [row(0, Some(10.0), 5.0, None), row(1, Some(11.0), 5.0, None), row(HOUR_MS, None, 5.0, None)];
+        rows[1].inputs.insert("ph".to_owned(), None);
+        rows[2].inputs.insert("salinity".to_owned(), Some(30.0));
+        let mut day = Day::default();
+        day.push(&rows, &BTreeSet::new(), &References::new());
+        let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        let (first, second): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            (counts(&[("ph", 1), ("temp", 0)]), counts(&[("salinity", 0), ("temp", 1)]));
+        assert_eq!((&day.hours[&0].missing, &day.hours[&HOUR_MS].missing), (&first, &second));
+        assert_eq!(day.whole.missing, counts(&[("ph", 1), ("salinity", 0), ("temp", 1)]));
     }
 
     #[test]

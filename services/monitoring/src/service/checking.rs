@@ -1,6 +1,7 @@
 //! Checks: their windows are computed once the data they hold are closed, and again when those change.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fishy_contracts::events::ALARM_CHANGED;
@@ -28,6 +29,12 @@ const MAX_CONFLICTS: usize = 20;
 
 /// A reference with its rows.
 type Referenced = Option<(ReferenceUsed, Arc<Vec<CheckRow>>)>;
+
+/// The rows of a window, some of many that were read together.
+struct Rows {
+    all: Arc<Vec<CheckRow>>,
+    places: Range<usize>,
+}
 
 /// What the windows of one check are computed with.
 pub(super) struct Task {
@@ -230,7 +237,7 @@ impl Monitoring {
         let whole = Span { from_ms: spans::window(&task.spec, *first).from_ms, to_ms: *last };
         let all = self.check_rows_within(&task.monitor, &task.deployment, whole).await?.map(Arc::new);
         let mut windows = Vec::with_capacity(ends.len());
-        let mut same: Vec<(Span, Arc<Vec<CheckRow>>)> = Vec::new();
+        let mut same: Vec<(Span, Rows)> = Vec::new();
         let mut reference: Referenced = None;
         for (place, end_ms) in ends.iter().enumerate() {
             let span = spans::window(&task.spec, *end_ms);
@@ -249,9 +256,12 @@ impl Monitoring {
                 Some(all) => {
                     let from = all.partition_point(|row| row.row.time_ms < span.from_ms);
                     let to = all.partition_point(|row| row.row.time_ms < span.to_ms);
-                    Arc::new(all[from..to].to_vec())
+                    Rows { all: all.clone(), places: from..to }
                 }
-                None => Arc::new(self.check_rows(&task.monitor, &task.deployment, span).await?),
+                None => {
+                    let all = Arc::new(self.check_rows(&task.monitor, &task.deployment, span).await?);
+                    Rows { places: 0..all.len(), all }
+                }
             };
             same.push((span, rows));
             if place + 1 == ends.len() {
@@ -288,18 +298,14 @@ pub(super) fn training_span(champion: &Champion) -> Option<Span> {
     Some(Span { from_ms: bound("fishy.training.from_ms")?, to_ms: bound("fishy.training.to_ms")? })
 }
 
-async fn compute(
-    task: &Task,
-    windows: Vec<(Span, Arc<Vec<CheckRow>>)>,
-    reference: Referenced,
-) -> Result<Vec<CheckWindow>> {
+async fn compute(task: &Task, windows: Vec<(Span, Rows)>, reference: Referenced) -> Result<Vec<CheckWindow>> {
     let (spec, features) = (task.spec.clone(), task.features.clone());
     blocking(move || {
         let rows = reference.as_ref().map(|(_, rows)| rows.clone()).unwrap_or_default();
         let mut forms = Reference::new(&rows, &features, spec.min_rows as usize);
         let used = reference.as_ref().map(|(used, _)| used);
-        let one = |(span, rows): (Span, Arc<Vec<CheckRow>>)| {
-            figures::compute(&spec, &features, span, &rows, used.map(|used| (used, &mut forms)))
+        let one = |(span, rows): (Span, Rows)| {
+            figures::compute(&spec, &features, span, &rows.all[rows.places], used.map(|used| (used, &mut forms)))
         };
         Ok(windows.into_iter().map(one).collect())
     })

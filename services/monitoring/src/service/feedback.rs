@@ -1,6 +1,6 @@
 //! True values and labelled history.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use fishy_contracts::monitoring::{GroundTruth, GroundTruthReceipt, Observations};
 use fishy_core::Result;
@@ -19,19 +19,14 @@ impl Monitoring {
         let turn = store::take_turn(&mut tx).await?;
         let known = store::feedback::known(&mut tx, truth.items.iter().map(|item| item.prediction_id.as_str())).await?;
         let changes = truth::changes(&truth.items, &known, now_ms);
-        let joined = store::predictions::find(&mut tx, changes.writes.keys().map(String::as_str)).await?;
-        let are_joined: HashSet<&str> = joined.iter().map(|joined| joined.id.as_str()).collect();
-        store::feedback::write(&mut tx, &changes, &are_joined, actor, now_ms).await?;
-
-        store::predictions::join(&mut tx, joined.iter().map(|joined| joined.id.as_str())).await?;
-        let corrected: BTreeSet<&str> = changes.replaced.iter().map(|(id, _)| id.as_str()).collect();
-        store::predictions::set_corrected(&mut tx, corrected.iter().copied()).await?;
+        let found = store::predictions::find(&mut tx, changes.writes.keys().map(String::as_str)).await?;
+        store::feedback::write(&mut tx, &changes, &found, actor, now_ms).await?;
 
         let watching = store::monitors::watching(&mut tx).await?;
         let mut labels: BTreeMap<&str, u64> = BTreeMap::new();
         let mut touched = BTreeSet::new();
-        for row in &joined {
-            *labels.entry(&row.deployment).or_default() += u64::from(!row.had_truth);
+        for (id, row) in &found {
+            *labels.entry(&row.deployment).or_default() += u64::from(!known.contains_key(id));
             let monitors = watching.get(&row.deployment).map_or(&[][..], Vec::as_slice);
             touched.extend(monitors.iter().map(|monitor| (monitor.name.as_str(), hour_of(row.time_ms))));
         }
@@ -39,6 +34,7 @@ impl Monitoring {
             store::monitors::count(&mut tx, deployment, -1, 0, labels).await?;
         }
         store::predictions::touch(&mut tx, turn, touched).await?;
+        let corrected: BTreeSet<&str> = changes.replaced.iter().map(|(id, _)| id.as_str()).collect();
         if !corrected.is_empty() {
             // Values that are replaced are a change of the record; the first ten ids say where to look.
             let ids: Vec<&&str> = corrected.iter().take(10).collect();
@@ -47,8 +43,8 @@ impl Monitoring {
         }
         tx.commit().await?;
 
-        for row in joined.iter().filter(|row| !row.had_truth) {
-            if let Some(truth) = changes.writes.get(&row.id) {
+        for (id, row) in found.iter().filter(|(id, _)| !known.contains_key(*id)) {
+            if let Some(truth) = changes.writes.get(id) {
                 super::gauges::label_delay(truth.arrived_ms - row.time_ms);
             }
         }

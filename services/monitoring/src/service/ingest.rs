@@ -65,7 +65,6 @@ impl Monitoring {
         } else {
             HashMap::new()
         };
-        let corrected = store::feedback::corrected(&mut tx, truths.keys().map(String::as_str)).await?;
         let watching = store::monitors::watching(&mut tx).await?;
 
         // A time in the future does not move the watermark: one wrong clock would close the windows of everybody else.
@@ -76,7 +75,7 @@ impl Monitoring {
         let mut rows = Vec::with_capacity(batch.len());
         for prediction in batch.iter().filter(is_new) {
             let monitors = watching.get(&prediction.deployment).map_or(&[][..], Vec::as_slice);
-            let truth = truths.get(&prediction.id).copied();
+            let truth = truths.get(&prediction.id);
             let count = counts.entry(&prediction.deployment).or_insert((-1, 0, 0));
             if prediction.time_ms <= latest_ms {
                 count.0 = count.0.max(prediction.time_ms);
@@ -87,7 +86,7 @@ impl Monitoring {
             touched.extend(monitors.iter().map(|monitor| (monitor.name.as_str(), hour_ms)));
             delays_ms.extend(truth.map(|truth| truth.arrived_ms - prediction.time_ms));
             let output = prediction.output(monitors.first().map(|monitor| monitor.output.as_str()));
-            rows.push(NewPrediction { prediction, output, truth, is_corrected: corrected.contains(&prediction.id) });
+            rows.push(NewPrediction { prediction, output });
         }
         if store::predictions::insert(&mut tx, &rows).await? < rows.len() as u64 {
             tx.rollback().await;

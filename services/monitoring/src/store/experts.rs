@@ -6,7 +6,7 @@ use fishy_contracts::monitoring::{ComparedPair, Judgement, Opinion, QueueItem, Q
 use fishy_core::Result;
 use fishy_db::{Db, Row, Tx, args};
 
-use super::predictions::{ROW_COLUMNS, RawRow, raw_of};
+use super::predictions::{ROW_COLUMNS, RawRow, WITH_TRUTH, raw_of};
 use super::{from_json, from_json_or_default, to_json};
 use crate::domain::experts::{Answered, Rating};
 
@@ -32,15 +32,15 @@ pub struct Asked<'a> {
 /// this expert has not skipped.
 pub async fn candidates(db: &Db, asked: &Asked<'_>, from_ms: i64, limit: usize) -> Result<Vec<RawRow>> {
     let sql = format!(
-        "select {ROW_COLUMNS} from predictions p
-         where deployment = $1 and time_ms >= $2 and arrived_ms is null
+        "select {ROW_COLUMNS} from {WITH_TRUTH}
+         where p.deployment = $1 and p.time_ms >= $2 and g.prediction_id is null
            and not exists (select 1 from opinions o
                            where o.prediction_id = p.prediction_id and o.by_whom = 'expert')
            and not exists (select 1 from queue_leases l
                            where l.prediction_id = p.prediction_id and l.monitor = $3
                              and (l.state = 'answered' or (l.state = 'leased' and l.until_ms > $4)
                                   or (l.state = 'skipped' and l.actor = $5)))
-         order by time_ms desc, prediction_id desc limit $6"
+         order by p.time_ms desc, p.prediction_id desc limit $6"
     );
     let args = args![asked.deployment, from_ms, asked.monitor, asked.now_ms, asked.actor, limit];
     db.query(&sql, args).await?.iter().map(raw_of).collect()

@@ -6,6 +6,7 @@ use fishy_contracts::monitoring::Observation;
 use fishy_core::Result;
 use fishy_db::{Tx, args};
 
+use super::predictions::Found;
 use super::{id_chunks, to_json};
 use crate::domain::truth::{Changes, Truth};
 
@@ -29,36 +30,52 @@ pub async fn known(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<H
     Ok(known)
 }
 
-/// Those of these predictions whose true value was corrected.
-pub async fn corrected(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<HashSet<String>> {
-    let mut corrected = HashSet::new();
-    for (places, args) in id_chunks(ids, 1) {
-        let sql = format!("select distinct prediction_id from ground_truth_history where prediction_id in ({places})");
-        for row in tx.query(&sql, args).await? {
-            corrected.insert(row.get("prediction_id")?);
-        }
-    }
-    Ok(corrected)
-}
-
-/// Writes the new and corrected values, and what they replaced; `joined` are those whose predictions are there.
-pub async fn write(tx: &mut Tx, changes: &Changes, joined: &HashSet<&str>, actor: &str, now_ms: i64) -> Result<()> {
+/// Writes the new and corrected values, each with what is known of its prediction, and what they replaced.
+pub async fn write(
+    tx: &mut Tx,
+    changes: &Changes,
+    found: &HashMap<String, Found>,
+    actor: &str,
+    now_ms: i64,
+) -> Result<()> {
     let replaced = changes.replaced.iter().map(|(id, truth)| args![id, truth.value, truth.arrived_ms, actor, now_ms]);
     let into = "insert into ground_truth_history(prediction_id, value, arrived_ms, actor, replaced_ms)";
     tx.bulk(into, "", replaced).await?;
-    let is_joined = |id: &String| joined.contains(id.as_str());
-    let writes =
-        changes.writes.iter().map(|(id, truth)| args![id, truth.value, truth.arrived_ms, now_ms, actor, is_joined(id)]);
-    let into = "insert into ground_truth(prediction_id, value, arrived_ms, received_ms, actor, is_joined)";
+    let corrected: HashSet<&str> = changes.replaced.iter().map(|(id, _)| id.as_str()).collect();
+    let row = |(id, truth): (&String, &Truth)| {
+        let found = found.get(id);
+        args![
+            id,
+            truth.value,
+            truth.arrived_ms,
+            now_ms,
+            actor,
+            found.is_some(),
+            found.map(|found| found.deployment.as_str()),
+            found.map(|found| found.version.as_str()),
+            found.map(|found| found.time_ms),
+            found.and_then(|found| found.output),
+            corrected.contains(id.as_str())
+        ]
+    };
+    let into = "insert into ground_truth(prediction_id, value, arrived_ms, received_ms, actor, is_joined, deployment, \
+                version, time_ms, output, is_corrected)";
+    // Written again is only what is corrected.
     let suffix = "on conflict (prediction_id) do update set value = excluded.value, arrived_ms = excluded.arrived_ms, \
-                  received_ms = excluded.received_ms, actor = excluded.actor, is_joined = excluded.is_joined";
-    tx.bulk(into, suffix, writes).await.map(drop)
+                  received_ms = excluded.received_ms, actor = excluded.actor, is_corrected = excluded.is_corrected";
+    tx.bulk(into, suffix, changes.writes.iter().map(row)).await.map(drop)
 }
 
-/// Notes that the predictions of these values are there.
+/// Notes that the predictions of these values are there now.
 pub async fn set_joined(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<()> {
     for (places, args) in id_chunks(ids, 1) {
-        let sql = format!("update ground_truth set is_joined = 1 where prediction_id in ({places})");
+        let sql = format!(
+            "update ground_truth set is_joined = 1, deployment = p.deployment, version = p.version,
+               time_ms = p.time_ms, output = p.output
+             from predictions p
+             where p.prediction_id = ground_truth.prediction_id and ground_truth.prediction_id in ({places})
+               and p.prediction_id in ({places})"
+        );
         tx.execute(&sql, args).await?;
     }
     Ok(())

@@ -15,20 +15,18 @@ use crate::domain::trigger::Rolling;
 use crate::domain::truth::Truth;
 use crate::domain::window::Row;
 
-/// A prediction with the true value that came before it.
+/// A prediction and its output that truth is compared with.
 pub struct NewPrediction<'a> {
     pub prediction: &'a Prediction,
     pub output: Option<f64>,
-    pub truth: Option<Truth>,
-    pub is_corrected: bool,
 }
 
-/// A prediction that a true value was found for.
-pub struct Joined {
-    pub id: String,
+/// What a true value is kept with of its prediction.
+pub struct Found {
     pub deployment: String,
+    pub version: String,
     pub time_ms: i64,
-    pub had_truth: bool,
+    pub output: Option<f64>,
 }
 
 /// Rows as text: what a page of a window is made of, parsed off the async threads.
@@ -59,7 +57,7 @@ pub async fn known(db: &Db, ids: impl IntoIterator<Item = &str>) -> Result<HashS
 /// Stores those that are not known; gives how many.
 pub async fn insert(tx: &mut Tx, rows: &[NewPrediction<'_>]) -> Result<u64> {
     let mut values = Vec::with_capacity(rows.len());
-    for NewPrediction { prediction, output, truth, is_corrected } in rows {
+    for NewPrediction { prediction, output } in rows {
         let outputs = if prediction.outputs.len() > 1 { Some(to_json(&prediction.outputs)?) } else { None };
         values.push(args![
             &prediction.id,
@@ -69,57 +67,32 @@ pub async fn insert(tx: &mut Tx, rows: &[NewPrediction<'_>]) -> Result<u64> {
             &prediction.inputs,
             &prediction.labels,
             *output,
-            outputs,
-            truth.map(|truth| truth.value),
-            truth.map(|truth| truth.arrived_ms),
-            *is_corrected
+            outputs
         ]);
     }
-    let into = "insert into predictions(prediction_id, deployment, version, time_ms, inputs, labels, output, outputs, \
-                value, arrived_ms, is_corrected)";
+    let into = "insert into predictions(prediction_id, deployment, version, time_ms, inputs, labels, output, outputs)";
     tx.bulk(into, "on conflict do nothing", values).await
 }
 
 /// The predictions of these ids that are there.
-pub async fn find(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<Vec<Joined>> {
-    let mut found = Vec::new();
+pub async fn find(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<HashMap<String, Found>> {
+    let mut all = HashMap::new();
     for (places, args) in id_chunks(ids, 1) {
         let sql = format!(
-            "select prediction_id, deployment, time_ms, arrived_ms from predictions where prediction_id in ({places})"
+            "select prediction_id, deployment, version, time_ms, output from predictions
+             where prediction_id in ({places})"
         );
         for row in tx.query(&sql, args).await? {
-            found.push(Joined {
-                id: row.get("prediction_id")?,
+            let found = Found {
                 deployment: row.get("deployment")?,
+                version: row.get("version")?,
                 time_ms: row.get("time_ms")?,
-                had_truth: row.get::<Option<i64>>("arrived_ms")?.is_some(),
-            });
+                output: row.get("output")?,
+            };
+            all.insert(row.get("prediction_id")?, found);
         }
     }
-    Ok(found)
-}
-
-/// Copies the true values of these ids to their predictions.
-pub async fn join(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<()> {
-    for (places, args) in id_chunks(ids, 1) {
-        let sql = format!(
-            "update predictions set value = g.value, arrived_ms = g.arrived_ms
-             from ground_truth g
-             where g.prediction_id = predictions.prediction_id and g.prediction_id in ({places})
-               and predictions.prediction_id in ({places})"
-        );
-        tx.execute(&sql, args).await?;
-    }
-    Ok(())
-}
-
-/// Notes that these predictions have had another true value before.
-pub async fn set_corrected(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<()> {
-    for (places, args) in id_chunks(ids, 1) {
-        let sql = format!("update predictions set is_corrected = 1 where prediction_id in ({places})");
-        tx.execute(&sql, args).await?;
-    }
-    Ok(())
+    Ok(all)
 }
 
 /// Marks hours of monitors as changed in this turn.
@@ -160,11 +133,16 @@ pub async fn outputs_after(tx: &mut Tx, deployment: &str, after: &str, limit: us
 }
 
 pub async fn set_output(tx: &mut Tx, id: &str, output: Option<f64>) -> Result<()> {
-    tx.execute("update predictions set output = $2 where prediction_id = $1", args![id, output]).await.map(drop)
+    tx.execute("update predictions set output = $2 where prediction_id = $1", args![id, output]).await?;
+    let sql = "update ground_truth set output = $2 where prediction_id = $1 and deployment is not null";
+    tx.execute(sql, args![id, output]).await.map(drop)
 }
 
-pub(super) const ROW_COLUMNS: &str =
-    "prediction_id, time_ms, inputs, labels, output, value, arrived_ms, version, is_corrected";
+/// Predictions `p` and their true values `g`, where these are known.
+pub(super) const WITH_TRUTH: &str = "predictions p left join ground_truth g on g.prediction_id = p.prediction_id";
+
+pub(super) const ROW_COLUMNS: &str = "p.prediction_id, p.time_ms, p.inputs, p.labels, p.output, g.value, g.arrived_ms, \
+                                      p.version, coalesce(g.is_corrected, 0) as is_corrected";
 
 pub(super) fn raw_of(row: &DbRow) -> Result<RawRow> {
     Ok(RawRow {
@@ -183,10 +161,10 @@ pub(super) fn raw_of(row: &DbRow) -> Result<RawRow> {
 /// A page of predictions in event-time order, after a time and id, before a time.
 pub async fn page(db: &Db, deployment: &str, after: &(i64, String), to_ms: i64, limit: usize) -> Result<Vec<RawRow>> {
     let sql = format!(
-        "select {ROW_COLUMNS} from predictions
-         where deployment = $1 and (time_ms > $2 or (time_ms = $2 and prediction_id > $3))
-           and time_ms >= $2 and time_ms < $4
-         order by time_ms, prediction_id limit $5"
+        "select {ROW_COLUMNS} from {WITH_TRUTH}
+         where p.deployment = $1 and (p.time_ms > $2 or (p.time_ms = $2 and p.prediction_id > $3))
+           and p.time_ms >= $2 and p.time_ms < $4
+         order by p.time_ms, p.prediction_id limit $5"
     );
     let rows = db.query(&sql, args![deployment, after.0, &after.1, to_ms, limit]).await?;
     rows.iter().map(raw_of).collect()
@@ -203,7 +181,7 @@ pub async fn every_nth(db: &Db, deployment: &str, from_ms: i64, to_ms: i64, ever
     let ids = chosen.iter().map(|row| row.get("prediction_id")).collect::<Result<Vec<String>>>()?;
     let mut rows = Vec::with_capacity(ids.len());
     for (places, args) in id_chunks(ids.iter().map(String::as_str), 1) {
-        let sql = format!("select {ROW_COLUMNS} from predictions where prediction_id in ({places})");
+        let sql = format!("select {ROW_COLUMNS} from {WITH_TRUTH} where p.prediction_id in ({places})");
         for row in db.query(&sql, args).await? {
             rows.push(raw_of(&row)?);
         }
@@ -217,11 +195,11 @@ pub async fn labelled_page(db: &Db, asked: &LabelledPage<'_>) -> Result<(Vec<Raw
     let LabelledPage { deployment, monitor, from_ms, to_ms, as_of_ms, after, is_backwards, limit } = asked;
     let (sign, bound, order) = if *is_backwards { ("<", "<=", "desc") } else { (">", ">=", "asc") };
     let predictions = format!(
-        "select {ROW_COLUMNS} from predictions
-         where deployment = $1 and (time_ms {sign} $2 or (time_ms = $2 and prediction_id {sign} $3))
-           and time_ms {bound} $2 and time_ms >= $4 and time_ms < $5
-           and arrived_ms is not null and (arrived_ms <= $6 or is_corrected = 1)
-         order by time_ms {order}, prediction_id {order} limit $7"
+        "select {ROW_COLUMNS} from ground_truth g join predictions p on p.prediction_id = g.prediction_id
+         where g.deployment = $1 and (g.time_ms {sign} $2 or (g.time_ms = $2 and g.prediction_id {sign} $3))
+           and g.time_ms {bound} $2 and g.time_ms >= $4 and g.time_ms < $5
+           and (g.arrived_ms <= $6 or g.is_corrected = 1)
+         order by g.time_ms {order}, g.prediction_id {order} limit $7"
     );
     let observations = format!(
         "select id as prediction_id, time_ms, inputs, labels, cast(null as double precision) as output, value, arrived_ms,
@@ -318,8 +296,8 @@ pub async fn observed_page(
 
 /// True values that arrived after a time, up to another.
 pub async fn count_labels(db: &Db, deployment: &str, after_ms: i64, to_ms: i64) -> Result<u64> {
-    let sql = "select count(*) as n from predictions
-               where deployment = $1 and arrived_ms is not null and arrived_ms > $2 and arrived_ms <= $3";
+    let sql = "select count(*) as n from ground_truth
+               where deployment = $1 and arrived_ms > $2 and arrived_ms <= $3";
     let row = db.query_opt(sql, args![deployment, after_ms, to_ms]).await?;
     row.map_or(Ok(0), |row| Ok(row.get::<i64>("n")? as u64))
 }
@@ -350,8 +328,8 @@ pub async fn versions(db: &Db, deployment: &str, from_ms: i64, to_ms: i64) -> Re
 /// True values of the predictions of a span by full hours that they took, in order.
 pub async fn label_delays(db: &Db, deployment: &str, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u64)>> {
     let sql = format!(
-        "select (arrived_ms - time_ms) / {HOUR_MS} as hours, count(*) as n from predictions
-         where deployment = $1 and time_ms >= $2 and time_ms < $3 and arrived_ms is not null
+        "select (arrived_ms - time_ms) / {HOUR_MS} as hours, count(*) as n from ground_truth
+         where deployment = $1 and time_ms >= $2 and time_ms < $3
          group by (arrived_ms - time_ms) / {HOUR_MS} order by hours"
     );
     let rows = db.query(&sql, args![deployment, from_ms, to_ms]).await?;
@@ -376,13 +354,12 @@ pub async fn rolling_error(
     to_ms: i64,
     least: u64,
 ) -> Result<Option<Rolling>> {
-    let within = "select count(*) as n, sum(abs(output - value)) as total from predictions
+    let within = "select count(*) as n, sum(abs(output - value)) as total from ground_truth
                   where deployment = $1 and version = $2 and arrived_ms > $3 and arrived_ms <= $4
-                    and arrived_ms is not null and output is not null";
+                    and output is not null";
     let newest = "select count(*) as n, sum(difference) as total from (
-                    select abs(output - value) as difference from predictions
-                    where deployment = $1 and version = $2 and arrived_ms <= $3
-                      and arrived_ms is not null and output is not null
+                    select abs(output - value) as difference from ground_truth
+                    where deployment = $1 and version = $2 and arrived_ms <= $3 and output is not null
                     order by arrived_ms desc, time_ms desc limit $4) newest";
     let mut row = db.query_opt(within, args![deployment, version, from_ms, to_ms]).await?;
     let rows_of = |row: &Option<DbRow>| row.as_ref().map_or(Ok(0), |row| row.get::<i64>("n"));
@@ -396,8 +373,8 @@ pub async fn rolling_error(
 
 /// Event time and label delay of the newest labelled predictions, as far as they were known at a time.
 pub async fn newest_labelled(db: &Db, deployment: &str, as_of_ms: i64, limit: usize) -> Result<Vec<(i64, i64)>> {
-    let sql = "select time_ms, arrived_ms from predictions
-               where deployment = $1 and arrived_ms is not null and arrived_ms <= $2 and time_ms <= $2
+    let sql = "select time_ms, arrived_ms from ground_truth
+               where deployment = $1 and arrived_ms <= $2 and time_ms <= $2
                order by time_ms desc limit $3";
     let rows = db.query(sql, args![deployment, as_of_ms, limit]).await?;
     rows.iter()

@@ -7,6 +7,7 @@ on_both!(
     a_label_may_come_before_its_prediction,
     what_comes_twice_is_taken_once,
     a_correction_replaces_and_is_remembered,
+    a_correction_may_come_before_the_prediction_too,
     fifty_thousand_true_values_are_taken_at_once_and_no_more,
     labels_and_predictions_that_cross_each_other_all_meet,
     history_is_taken_once,
@@ -67,6 +68,25 @@ async fn a_correction_replaces_and_is_remembered(on: On) {
     let corrections: Vec<_> = audit.iter().filter(|entry| entry["action"] == "feedback:ground_truth").collect();
     assert_eq!(corrections.len(), 1);
     assert_eq!(corrections[0]["details"]["prediction_ids"], json!(["p-3"]));
+    rig.end().await;
+}
+
+async fn a_correction_may_come_before_the_prediction_too(on: On) {
+    let rig = Rig::start(on).await;
+    rig.monitor(json!({})).await;
+    for (error, arrived_ms) in [(0.5, day(7)), (2.0, day(9))] {
+        let items = vec![truth(3, answer(3) + error, Some(arrived_ms))];
+        assert_eq!(rig.client.ground_truth(&GroundTruth { items }).await.unwrap().accepted, 1);
+    }
+    rig.predict(0..24, "1").await;
+    assert_eq!(rig.client.status("oxygen").await.unwrap().labels, 1);
+    for (as_of_ms, error) in [(day(7), 0.5), (day(9), 2.0)] {
+        let request = DatasetRequest { as_of_ms, from_ms: day(0), to_ms: day(1), without_faults: false, newest: None };
+        let rows = rig.client.dataset("oxygen", &request).await.unwrap();
+        assert_eq!(rows.len(), 1, "as of {as_of_ms}");
+        assert!((rows[0].value - answer(3) - error).abs() < 1e-9, "as of {as_of_ms}");
+        assert_eq!((rows[0].version.as_deref(), rows[0].prediction), (Some("1"), Some(answer(3))));
+    }
     rig.end().await;
 }
 

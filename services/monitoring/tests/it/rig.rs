@@ -15,7 +15,7 @@ use fishy_contracts::monitoring::{GroundTruth, GroundTruthItem, MonitorSpec, Mon
 use fishy_contracts::pipelines::RunStatus;
 use fishy_core::time::{DAY_MS, HOUR_MS};
 use fishy_core::{Env, Event, Ids, ManualClock, RandomIds};
-use fishy_db::{Db, DbOptions};
+use fishy_db::{Db, DbOptions, Migration};
 use fishy_http::{Guard, ServiceClient, ServiceSlot};
 use fishy_monitoring::{Deps, MIGRATIONS, Running};
 use serde_json::{Value, json};
@@ -63,6 +63,21 @@ fn postgres_url() -> String {
     url.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/test".to_owned())
 }
 
+fn all_migrations() -> Vec<Migration> {
+    [fishy_db::OUTBOX].iter().chain(MIGRATIONS).copied().collect()
+}
+
+/// Where a database that is not there yet will be.
+fn place(on: On) -> (String, String, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = format!("m{}", RandomIds.new_id().replace('-', ""));
+    let url = match on {
+        On::Sqlite => format!("sqlite://{}", dir.path().display()),
+        On::Postgres => postgres_url(),
+    };
+    (url, schema, dir)
+}
+
 fn env(clock: &Arc<ManualClock>) -> Env {
     Env { clock: clock.clone(), ids: Arc::new(RandomIds) }
 }
@@ -73,21 +88,30 @@ impl Rig {
     }
 
     pub async fn start_with(on: On, config: fishy_config::Config) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let schema = format!("m{}", RandomIds.new_id().replace('-', ""));
-        let url = match on {
-            On::Sqlite => format!("sqlite://{}", dir.path().display()),
-            On::Postgres => postgres_url(),
-        };
+        let (url, schema, dir) = place(on);
         Self::open(on, config, url, schema, dir).await
+    }
+
+    /// Over a database of an older version, the first so many migrations, in which these statements were run.
+    pub async fn start_over(on: On, version: i64, kept: &[String]) -> Self {
+        let (url, schema, dir) = place(on);
+        let db = Db::connect(&url, &schema, DbOptions::default()).await.unwrap();
+        let migrations: Vec<_> = all_migrations().into_iter().filter(|step| step.version <= version).collect();
+        db.migrate(&migrations).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        for sql in kept {
+            tx.execute(sql, vec![]).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        db.close().await;
+        Self::open(on, fishy_config::Config::default(), url, schema, dir).await
     }
 
     async fn open(on: On, config: fishy_config::Config, url: String, schema: String, dir: TempDir) -> Self {
         let clock = Arc::new(ManualClock::at(day(3_000)));
         let env = || env(&clock);
         let db = Db::connect(&url, &schema, DbOptions { env: env(), ..DbOptions::default() }).await.unwrap();
-        let migrations: Vec<_> = [fishy_db::OUTBOX].iter().chain(MIGRATIONS).copied().collect();
-        db.migrate(&migrations).await.unwrap();
+        db.migrate(&all_migrations()).await.unwrap();
         let bus = Bus::in_process();
         let guard = Guard {
             authenticator: Authenticator::local(),

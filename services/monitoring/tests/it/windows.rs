@@ -142,6 +142,9 @@ async fn another_output_can_be_chosen_later(on: On) {
     assert!((mae().await - 1.0).abs() < 1e-9);
     rig.monitor(json!({"output": "b"})).await;
     assert!((mae().await - 2.0).abs() < 1e-9);
+    // The error that triggers look at is that of what is kept with the true value.
+    let kept = rig.db.query("select output from ground_truth", vec![]).await.unwrap();
+    assert!((kept[0].get::<f64>("output").unwrap() - 4.0).abs() < 1e-9);
     rig.end().await;
 }
 

@@ -7,6 +7,7 @@ use fishy_core::{Error, Result};
 use fishy_drift::Sample;
 
 use super::limits::{quantile, signed};
+use super::readings::Readings;
 use super::reference::{Reference, columns};
 use super::slices::{self, Slice};
 use super::spans::Span;
@@ -36,6 +37,7 @@ pub fn compute(
         not_tested: BTreeMap::new(),
         other_share,
     };
+    let mut readings = Readings::new(rows);
     let (used, mut reference) = reference.unzip();
     window.reference = used.cloned();
     for statistic in spec.tests.keys() {
@@ -48,7 +50,7 @@ pub fn compute(
                 Kind::Together => Vec::new(),
             };
             for feature in concerns {
-                match one(spec, *statistic, features, feature, slice, reference.as_deref_mut()) {
+                match one(spec, *statistic, (features, feature), slice, &mut readings, reference.as_deref_mut()) {
                     Ok(figure) => window.figures.push(figure),
                     Err(error) if window.not_tested.len() < MAX_REASONS => {
                         let parts = [statistic.as_str(), feature, &slice.name];
@@ -66,9 +68,9 @@ pub fn compute(
 fn one(
     spec: &CheckSpec,
     statistic: Statistic,
-    features: &[String],
-    feature: &str,
+    (features, feature): (&[String], &str),
     slice: &Slice<'_>,
+    readings: &mut Readings<'_>,
     mut reference: Option<&mut Reference<'_>>,
 ) -> Result<Figure> {
     let least = spec.min_rows as usize;
@@ -82,7 +84,7 @@ fn one(
     let none = || Error::precondition("there is nothing to compare with: no rows in the span of the reference");
     let (rows, outcome): (u64, Outcome) = match statistics::kind(statistic) {
         Kind::Numeric | Kind::Categorical => {
-            let readings: Vec<f64> = slice.rows.iter().filter_map(|row| row.reading(feature)).collect();
+            let readings = readings.of(feature, &slice.places);
             let rows = enough(readings.len())?;
             let reference = reference.as_deref_mut().ok_or_else(none)?;
             let sample = reference.sample(&slice.name, feature).ok_or_else(none)?;

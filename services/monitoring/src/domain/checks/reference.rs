@@ -6,6 +6,7 @@ use fishy_contracts::monitoring::Statistic;
 use fishy_core::{Error, Result};
 use fishy_drift::{Cbpe, CbpeMetric, ClassColumn, Dle, DleMetric, Estimate, Sample};
 
+use super::readings::Readings;
 use super::statistics::{self, Outcome, classes, says_yes, thinned};
 use super::{CheckRow, slices};
 
@@ -18,6 +19,8 @@ pub struct Reference<'a> {
     rows: &'a [CheckRow],
     features: &'a [String],
     least: usize,
+    readings: Readings<'a>,
+    places: BTreeMap<String, Vec<usize>>,
     samples: BTreeMap<(String, String), Option<Sample>>,
     dle: Option<Result<Dle, String>>,
     cbpe: Option<Result<Cbpe, String>>,
@@ -27,17 +30,29 @@ pub struct Reference<'a> {
 impl<'a> Reference<'a> {
     /// Rows in event-time order; slices with fewer than `least` readings are compared with all rows.
     pub fn new(rows: &'a [CheckRow], features: &'a [String], least: usize) -> Self {
-        Self { rows, features, least, samples: BTreeMap::new(), dle: None, cbpe: None, limits: BTreeMap::new() }
+        Self {
+            rows,
+            features,
+            least,
+            readings: Readings::new(rows),
+            places: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            dle: None,
+            cbpe: None,
+            limits: BTreeMap::new(),
+        }
     }
 
-    fn readings(&self, slice: &str, feature: &str) -> Vec<f64> {
-        let of_slice = slices::of(self.rows, slice).into_iter().filter_map(|row| row.reading(feature));
-        let readings: Vec<f64> = of_slice.collect();
-        if readings.len() >= self.least || slice.is_empty() {
-            readings
-        } else {
-            self.rows.iter().filter_map(|row| row.reading(feature)).collect()
+    fn readings(&mut self, slice: &str, feature: &str) -> Vec<f64> {
+        let readings = self.readings_of(slice, feature);
+        if readings.len() >= self.least || slice.is_empty() { readings } else { self.readings_of("", feature) }
+    }
+
+    fn readings_of(&mut self, slice: &str, feature: &str) -> Vec<f64> {
+        if !self.places.contains_key(slice) {
+            self.places.insert(slice.to_owned(), slices::of(self.rows, slice));
         }
+        self.readings.of(feature, self.places.get(slice).map_or(&[], Vec::as_slice))
     }
 
     /// The readings of a feature in a slice, or in all where the slice has too few; `None` without any.
@@ -119,11 +134,12 @@ impl<'a> Reference<'a> {
         self.limits.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    fn stretches(&self, statistic: Statistic, slice: &str, feature: &str, window: usize, count: usize) -> Vec<f64> {
+    fn stretches(&mut self, statistic: Statistic, slice: &str, feature: &str, window: usize, count: usize) -> Vec<f64> {
         let mut values = match statistics::kind(statistic) {
             statistics::Kind::Performance => {
                 let of_slice = slices::of(self.rows, slice);
-                let mut answered: Vec<(f64, f64)> = of_slice.iter().filter_map(|row| row.answered()).collect();
+                let mut answered: Vec<(f64, f64)> =
+                    of_slice.iter().filter_map(|place| self.rows[*place].answered()).collect();
                 if answered.len() < self.least {
                     answered = self.rows.iter().filter_map(CheckRow::answered).collect();
                 }

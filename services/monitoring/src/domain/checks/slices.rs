@@ -17,42 +17,51 @@ pub struct Slice<'a> {
     pub name: String,
     /// Its rows, in event-time order.
     pub rows: Vec<&'a CheckRow>,
+    /// Their places among all rows.
+    pub places: Vec<usize>,
+}
+
+impl<'a> Slice<'a> {
+    fn new(name: String, rows: &'a [CheckRow], places: Vec<usize>) -> Self {
+        Self { name, rows: places.iter().map(|place| &rows[*place]).collect(), places }
+    }
 }
 
 /// The slices of a window, all rows first, and the share of the rows by label that went into `other`.
 pub fn cut<'a>(rows: &'a [CheckRow], labels: &[String], most: usize) -> (Vec<Slice<'a>>, BTreeMap<String, f64>) {
-    let mut slices = vec![Slice { name: String::new(), rows: rows.iter().collect() }];
+    let mut slices = vec![Slice::new(String::new(), rows, (0..rows.len()).collect())];
     let mut other_share = BTreeMap::new();
     for label in labels {
-        let mut groups: BTreeMap<&str, Vec<&CheckRow>> = BTreeMap::new();
-        for row in rows {
-            groups.entry(value_of(row, label)).or_default().push(row);
+        let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (place, row) in rows.iter().enumerate() {
+            groups.entry(value_of(row, label)).or_default().push(place);
         }
         let mut order: Vec<&str> = groups.keys().copied().filter(|value| *value != OTHER).collect();
         // A stable sort: of two with as many rows the first by name.
         order.sort_by_key(|value| std::cmp::Reverse(groups[value].len()));
-        let mut others: Vec<&CheckRow> = groups.remove(OTHER).unwrap_or_default();
+        let mut others: Vec<usize> = groups.remove(OTHER).unwrap_or_default();
         for value in order.iter().skip(most) {
             others.extend(groups.remove(value).unwrap_or_default());
         }
-        others.sort_by_key(|row| row.row.time_ms);
+        others.sort_unstable();
         if !rows.is_empty() {
             other_share.insert(label.clone(), others.len() as f64 / rows.len() as f64);
         }
-        slices.extend(groups.into_iter().map(|(value, rows)| Slice { name: name(label, value), rows }));
+        slices.extend(groups.into_iter().map(|(value, places)| Slice::new(name(label, value), rows, places)));
         if !others.is_empty() {
-            slices.push(Slice { name: name(label, OTHER), rows: others });
+            slices.push(Slice::new(name(label, OTHER), rows, others));
         }
     }
     (slices, other_share)
 }
 
-/// The rows of one slice in another set of rows, by its name; none for `other`, which is not the same everywhere.
-pub fn of<'a>(rows: &'a [CheckRow], slice: &str) -> Vec<&'a CheckRow> {
+/// The places of the rows of one slice in another set of rows, by its name; none for `other`, which is not the same
+/// everywhere.
+pub fn of(rows: &[CheckRow], slice: &str) -> Vec<usize> {
     match slice.split_once('=') {
-        None => rows.iter().collect(),
+        None => (0..rows.len()).collect(),
         Some((_, OTHER)) => Vec::new(),
-        Some((label, value)) => rows.iter().filter(|row| value_of(row, label) == value).collect(),
+        Some((label, value)) => (0..rows.len()).filter(|place| value_of(&rows[*place], label) == value).collect(),
     }
 }
 
