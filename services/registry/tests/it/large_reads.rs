@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use fishy_db::args;
+use fishy_db::{Engine, args};
 use serde_json::{Value, json};
 
 use crate::server::{Server, on_both};
@@ -26,6 +26,12 @@ async fn fill(server: &Server, statements: &[String]) {
     let mut tx = server.db.begin().await.unwrap();
     for sql in statements {
         tx.execute(sql, args![]).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    // As it would by itself a minute later.
+    if server.db.engine() == Engine::Postgres {
+        for table in ["runs", "params", "latest_metrics", "metrics"] {
+            tx.execute(&format!("ANALYZE {table}"), args![]).await.unwrap();
+        }
     }
     tx.commit().await.unwrap();
 }

@@ -18,7 +18,7 @@ const FEW: u64 = 5_000;
 const WALKED: u64 = 30_000;
 /// So many conditions are counted.
 const COUNTED: usize = 8;
-/// So many conditions on parameters become joins; PostgreSQL takes joins of more than eight tables as they are written.
+/// So many conditions on parameters become joins.
 const JOINED: usize = 4;
 /// The characters of a parameter's value that are in its index.
 const INDEXED_CHARS: usize = 200;
@@ -175,15 +175,18 @@ impl<'a> Search<'a> {
             }
         };
         sql.push(&tables);
-        let mut joined = 0;
+        // SQLite would look a parameter up by run and key, anywhere in a large table, and not in its index by value, where
+        // those with this value lie together: as long as it sees an equation. PostgreSQL plans by statistics, and badly by
+        // such texts where it has none yet.
+        let mut joins = if self.db.engine() == Engine::Sqlite { JOINED } else { 0 };
         for (at, condition) in self.question.conditions.iter().enumerate() {
             match (&condition.target, &condition.test) {
                 _ if matches!(first, First::Condition(begun) if begun == at) => {}
-                (Target::Param(key), Test::Text(Operator::Equal, value)) if joined < JOINED => {
-                    joined += 1;
+                (Target::Param(key), Test::Text(Operator::Equal, value)) if joins > 0 => {
+                    joins -= 1;
                     let name = format!("c{at}");
                     met.push(param_is(&mut sql, &name, key, value));
-                    met.push(self.is_of(&name, id));
+                    met.push(format!("{name}.run_id >= {id} AND {name}.run_id <= {id}"));
                     sql.push(&format!(" CROSS JOIN params {name}"));
                 }
                 _ => met.push(condition_text(&mut sql, &RUNS, condition, &[])?),
@@ -220,15 +223,6 @@ impl<'a> Search<'a> {
         let (time, id) = (sql.arg(time), sql.arg(id));
         sql.push(&format!(" AND r.start_time <= {time} AND (r.start_time < {time} OR r.run_id > {id})"));
         Ok(())
-    }
-
-    /// That a parameter is one of the run that was come to. SQLite would look it up by run and key, anywhere in a large
-    /// table, and not in its index by value, where those with this value lie together: as long as it sees an equation.
-    fn is_of(&self, param: &str, run_id: &str) -> String {
-        match self.db.engine() {
-            Engine::Sqlite => format!("{param}.run_id >= {run_id} AND {param}.run_id <= {run_id}"),
-            Engine::Postgres => format!("{param}.run_id = {run_id}"),
-        }
     }
 }
 
