@@ -11,6 +11,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 14, name: "uploads under way", sql: UPLOADS },
     Migration { version: 16, name: "imports from other servers", sql: IMPORTS },
     Migration { version: 19, name: "workspaces", sql: WORKSPACES },
+    Migration { version: 22, name: "arrivals of metrics", sql: ARRIVALS },
 ];
 
 const REGISTRY: &str = "
@@ -351,4 +352,15 @@ CREATE TABLE workspace_garbage (
   id BIGINT PRIMARY KEY,
   deleted_time BIGINT NOT NULL
 );
+";
+
+const ARRIVALS: &str = "
+-- Batches of measurements that are not in `metrics` yet, as JSON. Stays empty on PostgreSQL. An older program that deletes
+-- a run knows nothing of it.
+CREATE TABLE metric_arrivals (
+  seq SERIAL_KEY,
+  run_id TEXT NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+  points TEXT NOT NULL
+);
+CREATE INDEX metric_arrivals_by_run ON metric_arrivals (run_id, seq);
 ";
