@@ -18,7 +18,7 @@ use fishy_contracts::{DeploymentClient, GovernanceClient, MonitoringClient, Regi
 use fishy_core::Env;
 use fishy_db::{Db, Relay};
 use fishy_http::{Guard, ServiceClient, ServiceSlot};
-use fishy_inference::OnnxRuntime;
+use fishy_inference::OnnxOnDemand;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -279,14 +279,14 @@ impl<'a> Builder<'a> {
     }
 
     /// The engine that runs models.
-    fn engine(&self) -> Result<Arc<OnnxRuntime>> {
+    fn engine(&self) -> Result<Arc<OnnxOnDemand>> {
         let configured = Path::new(&self.config.inference.onnxruntime_library);
         let path = if configured.as_os_str().is_empty() {
             Path::new(".fishy/onnxruntime/libonnxruntime.so")
         } else {
             configured
         };
-        Ok(Arc::new(OnnxRuntime::load_library(path)?))
+        Ok(Arc::new(OnnxOnDemand::new(path)?))
     }
 }
 

@@ -6,6 +6,7 @@ use fishy_core::{Env, Error, Result};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
+use crate::batch::{Batch, Part, row_by_row};
 use crate::migrate::{self, Migration};
 use crate::postgres::{self, Lease};
 use crate::row::Row;
@@ -144,6 +145,31 @@ impl Db {
             Backend::Sqlite(sqlite) => Ok(Tx::sqlite(self.clone(), sqlite.writer.begin().await?)),
             Backend::Postgres(pool) => Tx::postgres(self.clone(), Lease::take(pool).await?).await,
         }
+    }
+
+    /// Runs a batch as one transaction; gives how many rows each part has changed. When this answers, they are on disk.
+    pub async fn write(&self, batch: Batch) -> Result<Vec<u64>> {
+        let Backend::Sqlite(sqlite) = &self.inner.backend else {
+            let mut tx = self.begin().await?;
+            let changed = tx.apply(batch).await?;
+            tx.commit().await?;
+            return Ok(changed);
+        };
+        let mut statements = Vec::with_capacity(batch.parts.len());
+        let mut is_run = Vec::with_capacity(batch.parts.len());
+        for part in batch.parts {
+            let statement = match part {
+                Part::One { sql, args } => Some(Statement::new(sql, args)?),
+                Part::Rows { table_and_columns, suffix, rows } => row_by_row(&table_and_columns, &suffix, rows)?,
+            };
+            is_run.push(statement.is_some());
+            statements.extend(statement);
+        }
+        let mut changed = sqlite.writer.batch(statements).await?.into_iter();
+        if batch.has_emitted {
+            self.outbox_bell().notify_one();
+        }
+        Ok(is_run.into_iter().map(|is_run| if is_run { changed.next().unwrap_or(0) } else { 0 }).collect())
     }
 
     /// Applies the migrations that are not applied yet, in the order of their versions, each in one transaction; gives

@@ -2,24 +2,23 @@ use std::borrow::Cow;
 
 use fishy_core::{Error, ErrorCode};
 
-/// Translates an error of the driver. The message is for people outside; the driver's own text is the source.
+/// Translates an error of PostgreSQL's driver. The message is for people outside; the driver's own text is the source.
 pub(crate) fn from_sqlx(error: sqlx::Error) -> Error {
     let (code, message) = match &error {
-        sqlx::Error::Database(database) => {
-            let code = database.code().unwrap_or(Cow::Borrowed(""));
-            // SQLite's codes are decimal numbers, PostgreSQL's have five characters.
-            match code.parse::<i32>() {
-                Ok(number) if code.len() < 5 => sqlite(number),
-                _ => postgres(&code),
-            }
-        }
+        sqlx::Error::Database(database) => postgres(&database.code().unwrap_or(Cow::Borrowed(""))),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => (ErrorCode::Unavailable, "the database cannot be reached"),
-        _ => (ErrorCode::Internal, "the database refused a statement"),
+        | sqlx::Error::WorkerCrashed => GONE,
+        _ => OTHER,
     };
+    Error::new(code, message).with_source(error)
+}
+
+/// The same for SQLite.
+pub(crate) fn from_rusqlite(error: rusqlite::Error) -> Error {
+    let (code, message) = error.sqlite_error().map_or(OTHER, |error| sqlite(error.extended_code));
     Error::new(code, message).with_source(error)
 }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod batch;
 mod db;
 mod error;
 mod leader;
@@ -13,6 +14,7 @@ mod statement;
 mod tx;
 mod value;
 
+pub use batch::Batch;
 pub use db::{Db, DbOptions, Engine};
 pub use leader::Leader;
 pub use migrate::Migration;

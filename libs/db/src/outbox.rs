@@ -2,7 +2,7 @@ use fishy_core::{Error, Event, Result};
 
 use crate::args;
 use crate::migrate::Migration;
-use crate::tx::Tx;
+use crate::value::Value;
 
 /// The tables of outbox and inbox: version 1 of every service.
 pub const OUTBOX: Migration = Migration {
@@ -35,9 +35,10 @@ create index inbox_received on inbox(received_ms);
 ",
 };
 
-pub(crate) async fn insert(tx: &mut Tx, event: &Event) -> Result<()> {
+/// Writes an event into the outbox.
+pub(crate) fn statement(event: &Event) -> Result<(&'static str, Vec<Value>)> {
     let text =
         serde_json::to_string(event).map_err(|error| Error::internal("an event is not JSON").with_source(error))?;
     let sql = "insert into outbox(id, kind, event, attempts) values ($1, $2, $3, 0)";
-    tx.execute(sql, args![&event.id, &event.kind, text]).await.map(drop)
+    Ok((sql, args![&event.id, &event.kind, text]))
 }

@@ -2,8 +2,7 @@ use std::sync::Arc;
 
 use fishy_core::{Error, Result};
 use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Column, Row as _, TypeInfo, ValueRef};
+use sqlx::{Column, Row as _, TypeInfo};
 
 use crate::value::{FromValue, Value};
 
@@ -15,6 +14,10 @@ pub struct Row {
 }
 
 impl Row {
+    pub(crate) fn new(names: Arc<[String]>, values: Vec<Value>) -> Self {
+        Self { names, values }
+    }
+
     /// The value of a column by its name; an error when there is no such column, or it has another type.
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
         let at = self.names.iter().position(|name| name == column).ok_or_else(|| {
@@ -26,51 +29,31 @@ impl Row {
 
 type Decoded<T> = std::result::Result<T, sqlx::Error>;
 
-pub(crate) fn sqlite_rows(rows: &[SqliteRow]) -> Decoded<Vec<Row>> {
-    rows_of(rows, |row, at| {
-        let raw = row.try_get_raw(at)?;
-        if raw.is_null() {
-            return Ok(Value::Text(None));
-        }
-        // The type of the value itself: in SQLite that of the column is only a wish.
-        let kind = raw.type_info().name().to_owned();
-        Ok(match kind.as_str() {
-            "INTEGER" | "BOOLEAN" => Value::I64(row.try_get_unchecked(at)?),
-            "REAL" => Value::F64(row.try_get_unchecked(at)?),
-            "TEXT" => Value::Text(row.try_get_unchecked(at)?),
-            "BLOB" => Value::Bytes(row.try_get_unchecked(at)?),
-            other => return Err(undecodable(row.column(at).name(), other)),
-        })
-    })
-}
-
 pub(crate) fn postgres_rows(rows: &[PgRow]) -> Decoded<Vec<Row>> {
-    rows_of(rows, |row, at| {
-        let column = row.column(at);
-        Ok(match column.type_info().name() {
-            "INT8" => Value::I64(row.try_get(at)?),
-            "INT4" => Value::I64(row.try_get::<Option<i32>, _>(at)?.map(i64::from)),
-            "INT2" => Value::I64(row.try_get::<Option<i16>, _>(at)?.map(i64::from)),
-            "BOOL" => Value::I64(row.try_get::<Option<bool>, _>(at)?.map(i64::from)),
-            "FLOAT8" => Value::F64(row.try_get(at)?),
-            "FLOAT4" => Value::F64(row.try_get::<Option<f32>, _>(at)?.map(f64::from)),
-            "TEXT" | "VARCHAR" | "NAME" | "CHAR" => Value::Text(row.try_get(at)?),
-            "BYTEA" => Value::Bytes(row.try_get(at)?),
-            "VOID" => Value::Text(None),
-            other => return Err(undecodable(column.name(), other)),
-        })
-    })
-}
-
-fn rows_of<R: sqlx::Row>(rows: &[R], decode: impl Fn(&R, usize) -> Decoded<Value>) -> Decoded<Vec<Row>> {
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
     let names: Arc<[String]> = first.columns().iter().map(|column| column.name().to_owned()).collect();
     rows.iter()
         .map(|row| {
-            let values = (0..names.len()).map(|at| decode(row, at)).collect::<Decoded<Vec<_>>>()?;
+            let values = (0..names.len()).map(|at| decoded(row, at)).collect::<Decoded<Vec<_>>>()?;
             Ok(Row { names: Arc::clone(&names), values })
         })
         .collect()
+}
+
+fn decoded(row: &PgRow, at: usize) -> Decoded<Value> {
+    let column = row.column(at);
+    Ok(match column.type_info().name() {
+        "INT8" => Value::I64(row.try_get(at)?),
+        "INT4" => Value::I64(row.try_get::<Option<i32>, _>(at)?.map(i64::from)),
+        "INT2" => Value::I64(row.try_get::<Option<i16>, _>(at)?.map(i64::from)),
+        "BOOL" => Value::I64(row.try_get::<Option<bool>, _>(at)?.map(i64::from)),
+        "FLOAT8" => Value::F64(row.try_get(at)?),
+        "FLOAT4" => Value::F64(row.try_get::<Option<f32>, _>(at)?.map(f64::from)),
+        "TEXT" | "VARCHAR" | "NAME" | "CHAR" => Value::Text(row.try_get(at)?),
+        "BYTEA" => Value::Bytes(row.try_get(at)?),
+        "VOID" => Value::Text(None),
+        other => return Err(undecodable(column.name(), other)),
+    })
 }
 
 fn undecodable(column: &str, kind: &str) -> sqlx::Error {

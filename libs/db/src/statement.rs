@@ -12,6 +12,8 @@ pub(crate) struct Statement {
     pub wants_rows: bool,
     /// Whether the engine should keep the prepared statement: not for texts that hardly come twice.
     pub is_cached: bool,
+    /// SQLite: how many arguments one execution takes, where the text is executed again and again for all of them.
+    pub args_each: Option<usize>,
 }
 
 /// What a statement gave.
@@ -28,7 +30,7 @@ impl Statement {
                 return Err(Error::invalid("a text with a NUL character cannot be stored"));
             }
         }
-        Ok(Self { sql: sql.into(), args, wants_rows: false, is_cached: true })
+        Ok(Self { sql: sql.into(), args, wants_rows: false, is_cached: true, args_each: None })
     }
 
     pub fn with_rows(mut self) -> Self {
@@ -38,6 +40,11 @@ impl Statement {
 
     pub fn uncached(mut self) -> Self {
         self.is_cached = false;
+        self
+    }
+
+    pub fn for_each(mut self, args: usize) -> Self {
+        self.args_each = Some(args);
         self
     }
 }

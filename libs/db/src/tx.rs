@@ -6,6 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
+use crate::batch::{self, Batch, Part};
 use crate::db::Db;
 use crate::outbox;
 use crate::postgres::Lease;
@@ -14,7 +15,7 @@ use crate::sqlite::Session;
 use crate::statement::{Outcome, Statement};
 use crate::value::Value;
 
-/// Rows in one statement of [`Tx::bulk`]: more gain nothing, and the text must fit both engines' parameter limits.
+/// Rows in one statement of [`Tx::bulk`] on PostgreSQL: more gain nothing, and the text must fit its parameter limit.
 const BULK_ROWS: usize = 100;
 const BULK_PARAMETERS: usize = 30_000;
 /// How long a dropped transaction's ROLLBACK may take before its connection is closed instead.
@@ -79,18 +80,24 @@ impl Tx {
             if columns == 0 || rows.iter().any(|row| row.len() != columns) {
                 return Err(Error::internal("the rows of a bulk statement differ in length, or are empty"));
             }
+            if matches!(self.side, Side::Sqlite(_)) {
+                let statement = batch::row_by_row(table_and_columns, suffix, rows)?;
+                return match statement {
+                    Some(statement) => Ok(self.run(statement).await?.changed),
+                    None => Ok(0),
+                };
+            }
             let chunk_rows = BULK_ROWS.min(BULK_PARAMETERS / columns).max(1);
-            // SQLite finds the name of a parameter by going through all of them: without names, long statements are quick.
-            let are_numbered = !matches!(self.side, Side::Sqlite(_));
             let mut changed = 0;
             let mut rows = rows.into_iter().peekable();
             while rows.peek().is_some() {
                 let chunk: Vec<Vec<Value>> = rows.by_ref().take(chunk_rows).collect();
                 let is_full = chunk.len() == chunk_rows;
-                let sql = insert_sql(table_and_columns, suffix, (chunk.len(), columns), are_numbered);
+                let sql = insert_sql(table_and_columns, suffix, (chunk.len(), columns), true);
                 let statement = Statement::new(sql, chunk.into_iter().flatten().collect())?;
-                // The last, shorter text is of a length that hardly comes twice.
-                let statement = if is_full { statement } else { statement.uncached() };
+                // The last, shorter text is of a length that hardly comes twice, unless it is of one row.
+                let statement =
+                    if is_full || columns == statement.args.len() { statement } else { statement.uncached() };
                 changed += self.run(statement).await?.changed;
             }
             Ok(changed)
@@ -98,9 +105,23 @@ impl Tx {
         .boxed()
     }
 
+    /// Runs a batch in this transaction; gives how many rows each part has changed.
+    pub async fn apply(&mut self, batch: Batch) -> Result<Vec<u64>> {
+        let mut changed = Vec::with_capacity(batch.parts.len());
+        for part in batch.parts {
+            changed.push(match part {
+                Part::One { sql, args } => self.run(Statement::new(sql, args)?).await?.changed,
+                Part::Rows { table_and_columns, suffix, rows } => self.bulk(&table_and_columns, &suffix, rows).await?,
+            });
+        }
+        self.has_emitted |= batch.has_emitted;
+        Ok(changed)
+    }
+
     /// Writes an event into the outbox: it is published if, and only if, this transaction commits.
     pub async fn emit(&mut self, event: &Event) -> Result<()> {
-        outbox::insert(self, event).await?;
+        let (sql, args) = outbox::statement(event)?;
+        self.execute(sql, args).await?;
         self.has_emitted = true;
         Ok(())
     }
@@ -161,7 +182,12 @@ impl Tx {
     }
 }
 
-fn insert_sql(table_and_columns: &str, suffix: &str, (rows, columns): (usize, usize), are_numbered: bool) -> String {
+pub(crate) fn insert_sql(
+    table_and_columns: &str,
+    suffix: &str,
+    (rows, columns): (usize, usize),
+    are_numbered: bool,
+) -> String {
     let mut sql = format!("{table_and_columns} values ");
     for place in 0..rows * columns {
         let separator = match (place, place % columns) {

@@ -35,16 +35,40 @@ impl std::fmt::Debug for OnnxRuntime {
 /// A process can load the library once, and have one environment of it.
 static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
 
+/// The file of the library.
+fn find(path: &Path) -> Result<PathBuf> {
+    let asked = std::path::absolute(path)?;
+    asked.canonicalize().map_err(|error| {
+        Error::precondition(format!("there is no ONNX Runtime library at {}: {REMEDY}", asked.display()))
+            .with_source(error)
+    })
+}
+
+/// ONNX Runtime that is loaded with the first model: until then a process starts sooner and is smaller without it.
+#[derive(Debug, Clone)]
+pub struct OnnxOnDemand {
+    library: PathBuf,
+}
+
+impl OnnxOnDemand {
+    /// Remembers the library; `FailedPrecondition` when there is no such file.
+    pub fn new(path: &Path) -> Result<Self> {
+        Ok(Self { library: find(path)? })
+    }
+}
+
+impl Engine for OnnxOnDemand {
+    fn load(&self, path: &Path, options: &ModelOptions) -> Result<Arc<dyn Model>> {
+        OnnxRuntime::load_library(&self.library)?.load(path, options)
+    }
+}
+
 impl OnnxRuntime {
     /// Loads the library. A process holds one: the same path again gives the same one, another is refused.
     ///
     /// `FailedPrecondition` says what to do when the file is missing or is not a fitting ONNX Runtime.
     pub fn load_library(path: &Path) -> Result<Self> {
-        let asked = std::path::absolute(path)?;
-        let library = asked.canonicalize().map_err(|error| {
-            Error::precondition(format!("there is no ONNX Runtime library at {}: {REMEDY}", asked.display()))
-                .with_source(error)
-        })?;
+        let library = find(path)?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*loaded {
             return if *runtime.library == *library {

@@ -86,6 +86,8 @@ pub async fn start(deps: Deps) -> Result<Running> {
     }
     let (caller, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.push(("caller of webhooks", tokio::spawn(async move { caller.call_webhooks(&stopped).await })));
+    let (settler, stopped) = (Arc::clone(&registry), stop.clone());
+    tasks.push(("settler of metrics", tokio::spawn(async move { settler.settle_until(&stopped).await })));
     tasks.push(("sweeper", tokio::spawn(async move { registry.sweep_until(&stop).await })));
     Ok(Running { router, table, db, tasks })
 }

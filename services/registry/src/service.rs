@@ -1,6 +1,7 @@
 //! The use cases of the registry.
 
 mod aliases;
+mod arrivals;
 mod artifacts;
 mod calls;
 mod experiments;

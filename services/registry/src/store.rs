@@ -1,6 +1,7 @@
 //! What the registry keeps. One SQL text for both databases; every statement is in the modules below.
 
 pub(crate) mod aliases;
+pub(crate) mod arrivals;
 pub(crate) mod artifacts;
 pub(crate) mod chart;
 pub(crate) mod experiments;

@@ -71,6 +71,35 @@ async fn a_shared_commit_that_fails_fails_every_member_and_the_next_goes_on() {
     .await;
 }
 
+/// A read that is not quick is stopped where it was begun, and answers all the same.
+#[tokio::test]
+async fn long_reads_hold_up_nobody_and_answer() {
+    on_sqlite(async |fixture: Fixture| {
+        let db = fixture.with_items().await.db;
+        let counting = "with recursive n(i) as (select 1 union all select i + 1 from n where i < $1) \
+                        select count(*) as n, max(i) as last from n";
+        // The first read of a connection never runs where it was begun.
+        db.ping().await.unwrap();
+        for last in [10, 2_000_000, 20] {
+            let mut read = db.query_opt(counting, args![last]).boxed();
+            let first = read.as_mut().now_or_never();
+            assert_eq!(first.is_some(), last == 10, "{last}: later ones of a text that was long begin elsewhere");
+            let row = match first {
+                Some(row) => row,
+                None => read.await,
+            };
+            assert_eq!(row.unwrap().unwrap().get::<i64>("last").unwrap(), last);
+        }
+        // One that nobody waits for any more gives its connection back long before it could end.
+        for _ in 0..20 {
+            let mut endless = db.query_opt(counting, args![1_000_000_000_000_i64]).boxed();
+            assert!(endless.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(count(&db, "items").await, 0);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_throw_away_database_is_empty_each_time() {
     for _ in 0..2 {

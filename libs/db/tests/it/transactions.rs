@@ -1,17 +1,19 @@
 use std::time::Duration;
 
 use fishy_core::ErrorCode;
-use fishy_db::args;
+use fishy_db::{Batch, args};
 use futures::FutureExt;
 use tokio::task::JoinSet;
 
-use crate::fixture::{Fixture, count, insert, on_both_engines};
+use crate::fixture::{Fixture, count, event, insert, on_both_engines};
 
 on_both_engines!(
     a_commit_is_seen_and_a_drop_is_not,
     a_failed_statement_fails_the_whole,
     dropped_futures_block_nobody,
     writers_share_commits_and_roll_back_alone,
+    a_batch_is_one_transaction,
+    batches_share_commits_with_others_and_fail_alone,
 );
 
 async fn a_commit_is_seen_and_a_drop_is_not(fixture: Fixture) {
@@ -131,4 +133,64 @@ async fn writers_share_commits_and_roll_back_alone(fixture: Fixture) {
     let ids: Vec<i64> = rows.iter().map(|row| row.get("id").unwrap()).collect();
     let expected: Vec<i64> = (0..WRITERS * EACH).filter(|id| id % EACH % 4 == 3).collect();
     assert_eq!(ids, expected);
+}
+
+fn batch(id: i64, others: impl IntoIterator<Item = i64>) -> Batch {
+    let mut batch = Batch::new();
+    batch.execute("insert into items(id, owner) values ($1, 'one')", args![id]);
+    let rows = others.into_iter().map(|id| args![id, "many"]);
+    batch.bulk("insert into items(id, owner)", "on conflict do nothing", rows);
+    batch.execute("update items set note = $2 where owner = $1 and id > $3", args!["many", "seen", id]);
+    batch
+}
+
+async fn a_batch_is_one_transaction(fixture: Fixture) {
+    let db = fixture.with_items().await.db;
+    assert_eq!(db.write(batch(1, 2..250)).await.unwrap(), [1, 248, 248], "how many rows each part changed");
+    assert_eq!(db.write(batch(300, [])).await.unwrap(), [1, 0, 0]);
+    assert_eq!(db.write(Batch::new()).await.unwrap(), [0_u64; 0]);
+    let mut twice = batch(303, [304]);
+    twice.execute("insert into items(id, owner) values (1, 'again')", args![]);
+    assert_eq!(db.write(twice).await.unwrap_err().code(), ErrorCode::AlreadyExists);
+    assert_eq!(count(&db, "items where id in (303, 304)").await, 0, "all of it or nothing");
+
+    let mut told = Batch::new();
+    told.emit(&event(1)).unwrap();
+    db.write(told).await.unwrap();
+    assert_eq!(count(&db, "outbox").await, 1);
+
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(tx.apply(batch(400, [401])).await.unwrap()[..2], [1, 1]);
+    tx.rollback().await;
+    assert_eq!(count(&db, "items where id >= 400").await, 0, "a part of the transaction that it was applied in");
+}
+
+async fn batches_share_commits_with_others_and_fail_alone(fixture: Fixture) {
+    let db = fixture.with_items().await.db;
+    // Without an update of rows of others, which would wait for each other in a circle.
+    let own = |id: i64, other: i64| {
+        let mut own = Batch::new();
+        own.bulk("insert into items(id, owner)", "", [args![other, "x"]]);
+        own.execute("insert into items(id, owner) values ($1, 'x')", args![id]);
+        own
+    };
+    let mut writers = JoinSet::new();
+    for writer in 0..16_i64 {
+        let db = db.clone();
+        writers.spawn(async move {
+            for n in 0..20 {
+                let id = writer * 1_000 + n * 10;
+                db.write(own(id, id + 1)).await.unwrap();
+                db.write(own(id + 2, id + 3)).await.unwrap();
+                assert_eq!(db.write(own(id, id + 5)).await.unwrap_err().code(), ErrorCode::AlreadyExists);
+                insert(&db, id + 4).await;
+            }
+        });
+    }
+    while let Some(result) = writers.join_next().await {
+        result.unwrap();
+    }
+    assert_eq!(count(&db, "items").await, 16 * 20 * 5);
+    let failed = "items where id % 10 = 5";
+    assert_eq!(count(&db, failed).await, 0, "those that failed left nothing");
 }

@@ -1,5 +1,5 @@
 use fishy_core::ErrorCode;
-use fishy_inference::OnnxRuntime;
+use fishy_inference::{Engine, ModelOptions, OnnxOnDemand, OnnxRuntime};
 use std::path::Path;
 
 #[test]
@@ -30,4 +30,13 @@ fn the_library_is_loaded_once() {
     std::fs::write(&other, "").unwrap();
     let error = OnnxRuntime::load_library(&other).unwrap_err();
     assert!(error.message().contains("already runs"), "{error}");
+}
+
+#[test]
+fn on_demand_it_is_looked_for_at_once_and_loaded_with_the_first_model() {
+    let error = OnnxOnDemand::new(Path::new("/nowhere/libonnxruntime.so")).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::FailedPrecondition);
+    let engine = OnnxOnDemand::new(&crate::engine().library()).unwrap();
+    let error = engine.load(Path::new("/nowhere/model.onnx"), &ModelOptions::default()).err().unwrap();
+    assert_eq!(error.code(), ErrorCode::NotFound, "{error}");
 }

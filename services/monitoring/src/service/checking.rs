@@ -252,16 +252,13 @@ impl Monitoring {
                 windows.extend(compute(task, std::mem::take(&mut same), reference.take()).await?);
             }
             reference = used;
-            let rows = match &all {
-                Some(all) => {
-                    let from = all.partition_point(|row| row.row.time_ms < span.from_ms);
-                    let to = all.partition_point(|row| row.row.time_ms < span.to_ms);
-                    Rows { all: all.clone(), places: from..to }
-                }
-                None => {
-                    let all = Arc::new(self.check_rows(&task.monitor, &task.deployment, span).await?);
-                    Rows { places: 0..all.len(), all }
-                }
+            let rows = if let Some(all) = &all {
+                let from = all.partition_point(|row| row.row.time_ms < span.from_ms);
+                let to = all.partition_point(|row| row.row.time_ms < span.to_ms);
+                Rows { all: all.clone(), places: from..to }
+            } else {
+                let all = Arc::new(self.check_rows(&task.monitor, &task.deployment, span).await?);
+                Rows { places: 0..all.len(), all }
             };
             same.push((span, rows));
             if place + 1 == ends.len() {

@@ -77,7 +77,7 @@ async fn import(Here(app): Here, asker: Asker, Path(kind): Path<String>, message
             app.import_version(&asker, &origin, &version).await?
         }
         "points" => {
-            let points = message.objects("points")?.iter().map(Message::point).collect::<Result<Vec<_>>>()?;
+            let points = message.points("points")?;
             app.import_points(&source_of(&message)?, &message.required("run_id")?, &points).await?;
             return nothing();
         }

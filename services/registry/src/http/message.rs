@@ -105,8 +105,6 @@ impl Message {
     }
 
     fn new(fields: Map<String, Value>, body_bytes: usize) -> Result<Self> {
-        let has_camel_case =
-            |fields: &Map<String, Value>| fields.keys().any(|key| key.bytes().any(|b| b.is_ascii_uppercase()));
         if !has_camel_case(&fields) {
             return Ok(Self { fields, body_bytes });
         }
@@ -120,32 +118,32 @@ impl Message {
         Ok(Self { fields: renamed, body_bytes })
     }
 
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.fields.get(name).filter(|value| !value.is_null())
-    }
-
     /// A value as it came, with what is in it unread.
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.get(name)
     }
 
+    const fn view(&self) -> Fields<'_> {
+        Fields(&self.fields)
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.view().get(name)
+    }
+
     /// A text; `None` when it is not there.
     pub fn text(&self, name: &str) -> Result<Option<String>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(wrong_type(name, other)),
-        }
+        self.view().text(name)
     }
 
     /// A text; `None` when it is not there or empty.
     pub fn filled(&self, name: &str) -> Result<Option<String>> {
-        Ok(self.text(name)?.filter(|text| !text.is_empty()))
+        self.view().filled(name)
     }
 
     /// A text that must be there.
     pub fn required(&self, name: &str) -> Result<String> {
-        self.filled(name)?.ok_or_else(|| names::missing(name))
+        self.view().required(name)
     }
 
     /// A text that must be there and may be a number.
@@ -166,15 +164,7 @@ impl Message {
 
     /// A whole number, or its text.
     pub fn whole(&self, name: &str) -> Result<Option<i64>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let number = match value {
-            Value::Number(number) => number
-                .as_i64()
-                .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15).map(|n| n as i64)),
-            Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        number.map(Some).ok_or_else(|| wrong_type(name, value))
+        self.view().whole(name)
     }
 
     /// Yes or no, or its text.
@@ -231,33 +221,22 @@ impl Message {
 
     /// Tags or parameters: a list of keys and values.
     pub fn pairs(&self, name: &str) -> Result<Vec<Pair>> {
-        self.objects(name)?.iter().map(Self::pair).collect()
+        self.list(name)?.iter().map(|value| read(name, value, pair_of)).collect()
+    }
+
+    /// A list of measurements.
+    pub fn points(&self, name: &str) -> Result<Vec<Point>> {
+        self.list(name)?.iter().map(|value| read(name, value, point_of)).collect()
     }
 
     /// A key and its value; no value is an empty one.
     pub fn pair(&self) -> Result<Pair> {
-        let key = self.text("key")?.ok_or_else(|| names::missing("key"))?;
-        Ok(Pair { key, value: self.text("value")?.unwrap_or_default() })
+        pair_of(self.view())
     }
 
     /// A measurement.
     pub fn point(&self) -> Result<Point> {
-        let value = self.get("value").ok_or_else(|| names::missing("value"))?;
-        let value = MetricValue::from_json(value).ok_or_else(|| {
-            Error::invalid(format!(
-                "{} Please specify value as a valid double (64-bit floating point)",
-                wrong_type("value", value)
-            ))
-        })?;
-        Ok(Point {
-            key: self.required("key")?,
-            value,
-            timestamp: self.whole("timestamp")?.ok_or_else(|| names::missing("timestamp"))?,
-            step: self.whole("step")?.unwrap_or(0),
-            model_id: self.filled("model_id")?,
-            dataset_name: self.filled("dataset_name")?,
-            dataset_digest: self.filled("dataset_digest")?,
-        })
+        point_of(self.view())
     }
 
     /// A search.
@@ -269,6 +248,87 @@ impl Message {
             page_token: self.text("page_token")?.unwrap_or_default(),
         })
     }
+}
+
+/// Fields in snake case, where they are: a batch has a thousand objects, which need not be copied to be read.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a Map<String, Value>);
+
+/// Reads an object of a list.
+fn read<T>(name: &str, value: &Value, how: impl FnOnce(Fields<'_>) -> Result<T>) -> Result<T> {
+    match value {
+        Value::Object(fields) if has_camel_case(fields) => how(Message::new(fields.clone(), 0)?.view()),
+        Value::Object(fields) => how(Fields(fields)),
+        other => Err(wrong_type(name, other)),
+    }
+}
+
+fn has_camel_case(fields: &Map<String, Value>) -> bool {
+    fields.keys().any(|key| key.bytes().any(|b| b.is_ascii_uppercase()))
+}
+
+impl<'a> Fields<'a> {
+    fn get(self, name: &str) -> Option<&'a Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A text; `None` when it is not there.
+    fn text(self, name: &str) -> Result<Option<String>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(wrong_type(name, other)),
+        }
+    }
+
+    /// A text; `None` when it is not there or empty.
+    fn filled(self, name: &str) -> Result<Option<String>> {
+        Ok(self.text(name)?.filter(|text| !text.is_empty()))
+    }
+
+    /// A text that must be there.
+    fn required(self, name: &str) -> Result<String> {
+        self.filled(name)?.ok_or_else(|| names::missing(name))
+    }
+
+    /// A whole number, or its text.
+    fn whole(self, name: &str) -> Result<Option<i64>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = match value {
+            Value::Number(number) => number
+                .as_i64()
+                .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15).map(|n| n as i64)),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.map(Some).ok_or_else(|| wrong_type(name, value))
+    }
+}
+
+/// A key and its value; no value is an empty one.
+fn pair_of(fields: Fields<'_>) -> Result<Pair> {
+    let key = fields.text("key")?.ok_or_else(|| names::missing("key"))?;
+    Ok(Pair { key, value: fields.text("value")?.unwrap_or_default() })
+}
+
+/// A measurement.
+fn point_of(fields: Fields<'_>) -> Result<Point> {
+    let value = fields.get("value").ok_or_else(|| names::missing("value"))?;
+    let value = MetricValue::from_json(value).ok_or_else(|| {
+        Error::invalid(format!(
+            "{} Please specify value as a valid double (64-bit floating point)",
+            wrong_type("value", value)
+        ))
+    })?;
+    Ok(Point {
+        key: fields.required("key")?,
+        value,
+        timestamp: fields.whole("timestamp")?.ok_or_else(|| names::missing("timestamp"))?,
+        step: fields.whole("step")?.unwrap_or(0),
+        model_id: fields.filled("model_id")?,
+        dataset_name: fields.filled("dataset_name")?,
+        dataset_digest: fields.filled("dataset_digest")?,
+    })
 }
 
 fn decoded(text: &str) -> Result<String> {

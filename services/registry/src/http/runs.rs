@@ -116,12 +116,8 @@ async fn log_batch(Here(app): Here, message: Message) -> Answer {
         ))
         .into());
     }
-    let points = message.objects("metrics")?;
-    let batch = Batch {
-        metrics: points.iter().map(Message::point).collect::<Result<_, _>>()?,
-        params: message.pairs("params")?,
-        tags: message.pairs("tags")?,
-    };
+    let batch =
+        Batch { metrics: message.points("metrics")?, params: message.pairs("params")?, tags: message.pairs("tags")? };
     app.log_batch(&message.run_id()?, batch).await?;
     nothing()
 }

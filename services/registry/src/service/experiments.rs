@@ -1,12 +1,11 @@
 //! Experiments.
 
 use fishy_core::{Error, Result};
-use fishy_db::Tx;
 
 use super::{Registry, check_active};
 use crate::domain::records::{Experiment, Pair};
 use crate::domain::{artifact, limits, names};
-use crate::store::experiments as store;
+use crate::store::{Read, experiments as store};
 
 /// The longest URI of a place for artifacts.
 const MAX_LOCATION_CHARS: usize = 2_048;
@@ -101,8 +100,8 @@ impl Registry {
 }
 
 /// The experiment, which must not be deleted.
-pub(super) async fn active_experiment(tx: &mut Tx, id: &str) -> Result<Experiment> {
-    let experiment = store::get(tx, names::experiment_id(id)?).await?.ok_or_else(|| none_with_id(id))?;
+pub(super) async fn active_experiment(read: &mut impl Read, id: &str) -> Result<Experiment> {
+    let experiment = store::get(read, names::experiment_id(id)?).await?.ok_or_else(|| none_with_id(id))?;
     check_active("experiment", id, &experiment.lifecycle_stage)?;
     Ok(experiment)
 }

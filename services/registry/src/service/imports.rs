@@ -207,6 +207,7 @@ impl Registry {
     /// Notes that all of a run or logged model is here, once its history has the length and its files the checksums that
     /// they have there.
     pub async fn seal_import(&self, origin: &Origin, seal: &Seal) -> Result<()> {
+        self.settle(std::slice::from_ref(&origin.id)).await?;
         let mut tx = self.db.begin().await?;
         let root = match origin.kind {
             "run" => {

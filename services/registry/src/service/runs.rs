@@ -1,19 +1,18 @@
 //! Runs and what they log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fishy_core::{Error, Result};
-use fishy_db::Tx;
 
 use super::experiments::active_experiment;
 use super::{Registry, check_active, invented_name};
 use crate::domain::metric::{self, Point};
 use crate::domain::page::{Page, PageStart};
-use crate::domain::records::{ACTIVE, DatasetInput, Metric, Pair, Run, RunInfo};
+use crate::domain::records::{ACTIVE, DatasetInput, Metric, Pair, Run, RunData, RunInfo, RunInputs, RunOutputs};
 use crate::domain::{limits, names};
 use crate::store::chart::{self, Span};
 use crate::store::inputs::{self, Role};
-use crate::store::{logged_models, metrics, runs as store};
+use crate::store::{Read, arrivals, logged_models, metrics, runs as store};
 
 /// A run to be made.
 #[derive(Debug)]
@@ -83,8 +82,7 @@ impl Registry {
         tags.retain(|tag| tag.key != store::NAME_TAG);
         tags.push(Pair { key: store::NAME_TAG.to_owned(), value: run_name.clone() });
 
-        let mut tx = self.db.begin().await?;
-        let experiment = active_experiment(&mut tx, &new.experiment_id).await?;
+        let experiment = active_experiment(&mut &self.db, &new.experiment_id).await?;
         let info = RunInfo {
             artifact_uri: format!("{}/{run_id}/artifacts", experiment.artifact_location),
             run_uuid: run_id.clone(),
@@ -97,10 +95,16 @@ impl Registry {
             end_time: None,
             lifecycle_stage: ACTIVE.to_owned(),
         };
-        store::create(&mut tx, &info, number, &tags).await?;
-        let run = store::get(&mut tx, &info.run_id).await?.ok_or_else(|| not_found(&info.run_id))?;
-        tx.commit().await?;
-        Ok(run)
+        let mut batch = fishy_db::Batch::new();
+        store::create(&mut batch, &info, number, &tags);
+        if let Err(error) = self.db.write(batch).await {
+            // It may have been deleted a moment ago.
+            active_experiment(&mut &self.db, &info.experiment_id).await?;
+            return Err(error);
+        }
+        let tags: BTreeMap<String, Pair> = tags.into_iter().map(|tag| (tag.key.clone(), tag)).collect();
+        let data = RunData { tags: tags.into_values().collect(), ..RunData::default() };
+        Ok(Run { info, data, inputs: RunInputs::default(), outputs: RunOutputs::default() })
     }
 
     pub async fn run(&self, run_id: &str) -> Result<Run> {
@@ -178,13 +182,32 @@ impl Registry {
         params.sort_by(|a, b| a.key.cmp(&b.key));
         let tags = run_tags(batch.tags, "tags.")?;
 
+        let models = batch.metrics.iter().filter_map(|point| point.model_id.as_deref());
+        let mut writes = fishy_db::Batch::new();
+        if self.has_arrivals() {
+            arrivals::add(&mut writes, run_id, &batch.metrics)?;
+        } else {
+            metrics::add_to_history(&mut writes, run_id, &batch.metrics);
+        }
+        metrics::log_latest(&mut writes, run_id, &batch.metrics);
+        store::log_tags(&mut writes, run_id, &tags);
+        if params.is_empty() {
+            // A run that is deleted a moment after it was looked at keeps what comes then, as if that had come before.
+            let read = &mut &self.db;
+            active_run(read, run_id).await?;
+            check_models(read, models).await?;
+            if let Err(error) = self.db.write(writes).await {
+                // It may be gone for good by now.
+                active_run(read, run_id).await?;
+                return Err(error);
+            }
+            return Ok(());
+        }
         let mut tx = self.db.begin().await?;
         active_run(&mut tx, run_id).await?;
-        let models = batch.metrics.iter().filter_map(|point| point.model_id.as_deref());
         check_models(&mut tx, models).await?;
         store::log_params(&mut tx, run_id, &params).await?;
-        metrics::log(&mut tx, run_id, &batch.metrics).await?;
-        store::set_tags(&mut tx, run_id, &tags).await?;
+        tx.apply(writes).await?;
         tx.commit().await
     }
 
@@ -253,7 +276,7 @@ impl Registry {
         limit: Option<i64>,
         start: &PageStart,
     ) -> Result<Page<Metric>> {
-        self.run_info(run_id).await?;
+        self.settle(&[self.run_info(run_id).await?.run_id]).await?;
         let offset = start.offset();
         let more = limit.map(|limit| limit.saturating_add(1));
         let rows = metrics::history(&mut &self.db, run_id, key, more, offset as i64).await?;
@@ -265,6 +288,7 @@ impl Registry {
 
     /// The histories of a metric of many runs.
     pub async fn metric_histories(&self, run_ids: &[String], key: &str, limit: i64) -> Result<Vec<Metric>> {
+        self.settle(run_ids).await?;
         metrics::history_of_runs(&mut &self.db, run_ids, key, limit).await
     }
 
@@ -276,6 +300,7 @@ impl Registry {
         bounds: (i64, i64),
         count: i64,
     ) -> Result<Vec<Metric>> {
+        self.settle(run_ids).await?;
         let mut found = Vec::new();
         for run_id in run_ids {
             let (first_step, last_step) = bounds;
@@ -287,16 +312,16 @@ impl Registry {
 }
 
 /// The run, which must not be deleted.
-async fn active_run(tx: &mut Tx, run_id: &str) -> Result<RunInfo> {
-    let run = store::info(tx, run_id).await?.ok_or_else(|| not_found(run_id))?;
+async fn active_run(read: &mut impl Read, run_id: &str) -> Result<RunInfo> {
+    let run = store::info(read, run_id).await?.ok_or_else(|| not_found(run_id))?;
     check_active("run", run_id, &run.lifecycle_stage)?;
     Ok(run)
 }
 
 /// Refuses logged models that do not exist.
-async fn check_models(tx: &mut Tx, ids: impl Iterator<Item = &str>) -> Result<()> {
+async fn check_models(read: &mut impl Read, ids: impl Iterator<Item = &str>) -> Result<()> {
     let ids: Vec<&str> = ids.collect::<BTreeSet<_>>().into_iter().collect();
-    let found = logged_models::existing(tx, &ids).await?;
+    let found = logged_models::existing(read, &ids).await?;
     match ids.iter().find(|id| !found.iter().any(|found| found == *id)) {
         Some(id) => Err(Error::not_found(format!("Logged model with ID '{id}' not found."))),
         None => Ok(()),

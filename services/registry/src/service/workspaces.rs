@@ -185,8 +185,10 @@ impl Workspaces {
         let registry = Arc::new(self.registry(workspace).await?);
         let stop = self.stop.child_token();
         let (caller, sweeper, stopped) = (Arc::clone(&registry), Arc::clone(&registry), stop.clone());
+        let (settler, unsettled) = (Arc::clone(&registry), stop.clone());
         let tasks = vec![
             self.relay(&registry.db, stop.clone()),
+            tokio::spawn(async move { settler.settle_until(&unsettled).await }),
             tokio::spawn(async move { caller.call_webhooks(&stopped).await }),
             tokio::spawn({
                 let stop = stop.clone();

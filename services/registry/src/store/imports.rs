@@ -1,7 +1,7 @@
 //! What was copied from other servers: written as it was there, with its ids, times and users.
 
 use fishy_core::{Error, ErrorCode, Result};
-use fishy_db::{Engine, Tx, args};
+use fishy_db::{Batch, Engine, Tx, args};
 
 use super::{Read, inputs, last_of_each, logged_models, metrics, runs};
 use crate::domain::metric::{MetricValue, Point};
@@ -189,7 +189,10 @@ pub(crate) async fn logged_model(tx: &mut Tx, model: &LoggedModel, experiment_id
 
 /// Adds to the history of a run.
 pub(crate) async fn points(tx: &mut Tx, run_id: &str, points: &[Point]) -> Result<()> {
-    metrics::log(tx, run_id, points).await
+    let mut batch = Batch::new();
+    metrics::add_to_history(&mut batch, run_id, points);
+    metrics::log_latest(&mut batch, run_id, points);
+    tx.apply(batch).await.map(drop)
 }
 
 /// How long the history of a run is.

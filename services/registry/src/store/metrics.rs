@@ -3,21 +3,29 @@
 use std::collections::BTreeMap;
 
 use fishy_core::Result;
-use fishy_db::{Row, Tx, args};
+use fishy_db::{Batch, Row, Value, args};
 
 use super::{Read, Sql, rows_by_id};
 use crate::domain::metric::{self, MetricValue, Point};
 use crate::domain::records::Metric;
 
-/// Logs measurements of a run. What is exactly the same as before is kept once.
-pub(crate) async fn log(tx: &mut Tx, run_id: &str, points: &[Point]) -> Result<()> {
+/// Adds measurements to the history of a run. What is exactly the same as before is kept once.
+pub(crate) fn add_to_history(batch: &mut Batch, run_id: &str, points: &[Point]) {
     let rows = points.iter().map(|point| {
         let (value, is_nan) = point.value.stored();
         args![run_id, &point.key, point.timestamp, point.step, value, is_nan]
     });
-    let insert = "INSERT INTO metrics(run_id, key, timestamp, step, value, is_nan)";
-    tx.bulk(insert, "ON CONFLICT DO NOTHING", rows).await?;
+    add_rows_to_history(batch, rows);
+}
 
+/// The same, of rows of a run's id, key, time, step, stored value and whether that stands for no number.
+pub(super) fn add_rows_to_history(batch: &mut Batch, rows: impl Iterator<Item = Vec<Value>>) {
+    let insert = "INSERT INTO metrics(run_id, key, timestamp, step, value, is_nan)";
+    batch.bulk(insert, "ON CONFLICT DO NOTHING", rows);
+}
+
+/// Logs measurements of a run, but for its history: its latest values, and what belongs to logged models.
+pub(crate) fn log_latest(batch: &mut Batch, run_id: &str, points: &[Point]) {
     let rows = metric::latest(points).into_iter().map(|point| {
         let (value, is_nan) = point.value.stored();
         args![run_id, &point.key, value, point.timestamp, point.step, is_nan]
@@ -27,7 +35,7 @@ pub(crate) async fn log(tx: &mut Tx, run_id: &str, points: &[Point]) -> Result<(
                   step = excluded.step, is_nan = excluded.is_nan \
                   WHERE (excluded.step, excluded.timestamp, excluded.value) \
                   > (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)";
-    tx.bulk(insert, suffix, rows).await?;
+    batch.bulk(insert, suffix, rows);
 
     // The last one of each place: one statement must not touch a row twice.
     let mut of_models = BTreeMap::new();
@@ -46,7 +54,7 @@ pub(crate) async fn log(tx: &mut Tx, run_id: &str, points: &[Point]) -> Result<(
     let suffix = "ON CONFLICT (model_id, key, timestamp, step, run_id) DO UPDATE SET value = excluded.value, \
                   is_nan = excluded.is_nan, dataset_name = excluded.dataset_name, \
                   dataset_digest = excluded.dataset_digest";
-    tx.bulk(insert, suffix, rows).await.map(drop)
+    batch.bulk(insert, suffix, rows);
 }
 
 fn value_of(row: &Row) -> Result<MetricValue> {

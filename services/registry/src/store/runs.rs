@@ -1,7 +1,7 @@
 //! Runs, their tags and parameters.
 
 use fishy_core::{Error, Result};
-use fishy_db::{Row, Tx, args};
+use fishy_db::{Batch, Row, Tx, args};
 
 use super::{Read, inputs, last_of_each, metrics, pair, pairs, rows_by_id};
 use crate::domain::records::{ACTIVE, DELETED, Pair, Run, RunData, RunInfo};
@@ -13,10 +13,12 @@ pub(crate) const NAME_TAG: &str = "mlflow.runName";
 pub(crate) const COLUMNS: &str = "r.run_id, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.end_time, \
                                   r.artifact_uri, r.lifecycle_stage";
 
-/// Writes a new run.
-pub(crate) async fn create(tx: &mut Tx, info: &RunInfo, experiment_id: i64, tags: &[Pair]) -> Result<()> {
+/// Writes a new run, unless its experiment is not active by then: its tags, of which there is one at least, make the
+/// transaction fail in that case.
+pub(crate) fn create(batch: &mut Batch, info: &RunInfo, experiment_id: i64, tags: &[Pair]) {
     let sql = "INSERT INTO runs(run_id, experiment_id, name, user_id, status, start_time, end_time, artifact_uri, \
-               lifecycle_stage) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+               lifecycle_stage) SELECT $1, id, $3, $4, $5, $6, $7, $8, $9 FROM experiments \
+               WHERE id = $2 AND lifecycle_stage = $9";
     let args = args![
         &info.run_id,
         experiment_id,
@@ -28,8 +30,14 @@ pub(crate) async fn create(tx: &mut Tx, info: &RunInfo, experiment_id: i64, tags
         &info.artifact_uri,
         ACTIVE
     ];
-    tx.execute(sql, args).await?;
-    set_tags(tx, &info.run_id, tags).await
+    batch.execute(sql, args);
+    write_tags(batch, &info.run_id, &last_of_each(tags));
+}
+
+fn write_tags(batch: &mut Batch, run_id: &str, tags: &[&Pair]) {
+    let rows = tags.iter().map(|tag| args![run_id, &tag.key, &tag.value]);
+    let suffix = "ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value";
+    batch.bulk("INSERT INTO run_tags(run_id, key, value)", suffix, rows);
 }
 
 /// What a run is.
@@ -113,16 +121,19 @@ pub(crate) async fn set_deleted(tx: &mut Tx, run_id: &str, is_deleted: bool, now
 }
 
 /// Sets tags; the run's name follows its tag.
-pub(crate) async fn set_tags(tx: &mut Tx, run_id: &str, tags: &[Pair]) -> Result<()> {
+pub(crate) fn log_tags(batch: &mut Batch, run_id: &str, tags: &[Pair]) {
     let tags = last_of_each(tags);
-    let name = tags.iter().find(|tag| tag.key == NAME_TAG).map(|tag| tag.value.clone());
-    let rows = tags.into_iter().map(|tag| args![run_id, &tag.key, &tag.value]);
-    let suffix = "ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value";
-    tx.bulk("INSERT INTO run_tags(run_id, key, value)", suffix, rows).await?;
-    if let Some(name) = name {
-        tx.execute("UPDATE runs SET name = $2 WHERE run_id = $1", args![run_id, name]).await?;
+    write_tags(batch, run_id, &tags);
+    if let Some(name) = tags.iter().find(|tag| tag.key == NAME_TAG) {
+        batch.execute("UPDATE runs SET name = $2 WHERE run_id = $1", args![run_id, &name.value]);
     }
-    Ok(())
+}
+
+/// The same in a transaction.
+pub(crate) async fn set_tags(tx: &mut Tx, run_id: &str, tags: &[Pair]) -> Result<()> {
+    let mut batch = Batch::new();
+    log_tags(&mut batch, run_id, tags);
+    tx.apply(batch).await.map(drop)
 }
 
 /// Deletes a tag; tells whether there was one.

@@ -12,6 +12,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 16, name: "imports from other servers", sql: IMPORTS },
     Migration { version: 19, name: "workspaces", sql: WORKSPACES },
     Migration { version: 20, name: "runs by the values of their parameters", sql: PARAMS_BY_VALUE },
+    Migration { version: 22, name: "arrivals of metrics", sql: ARRIVALS },
 ];
 
 const REGISTRY: &str = "
@@ -357,4 +358,15 @@ CREATE TABLE workspace_garbage (
 /// The first characters alone: a value may be longer than what PostgreSQL takes into an index.
 const PARAMS_BY_VALUE: &str = "
 CREATE INDEX params_by_value ON params (key, substr(value, 1, 200), run_id);
+";
+
+const ARRIVALS: &str = "
+-- Batches of measurements that are not in `metrics` yet, as JSON. Stays empty on PostgreSQL. An older program that deletes
+-- a run knows nothing of it.
+CREATE TABLE metric_arrivals (
+  seq SERIAL_KEY,
+  run_id TEXT NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+  points TEXT NOT NULL
+);
+CREATE INDEX metric_arrivals_by_run ON metric_arrivals (run_id, seq);
 ";

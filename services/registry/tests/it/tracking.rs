@@ -16,6 +16,8 @@ on_both!(
     models_are_listed_with_their_newest_versions,
     logged_models_are_searched_by_their_metrics,
     writers_at_the_same_time_lose_nothing,
+    what_is_logged_is_in_its_history_at_once_and_once,
+    a_run_whose_metrics_just_arrived_can_be_deleted_for_good,
 );
 
 async fn log(server: &Server, run: &str, key: &str, values: &[(f64, i64, i64)]) {
@@ -254,4 +256,58 @@ async fn writers_at_the_same_time_lose_nothing(server: Server) {
     assert!(metrics.iter().all(|metric| metric["step"] == 11), "{metrics:?}");
     let (_, answer) = server.get(&format!("metrics/get-history?run_id={run}&metric_key=k7")).await;
     assert_eq!(answer["metrics"].as_array().unwrap().len(), 12);
+}
+
+async fn values(server: &Server, run: &str, key: &str) -> Vec<Value> {
+    let (_, answer) = server.get(&format!("metrics/get-history?run_id={run}&metric_key={key}")).await;
+    answer["metrics"].as_array().map_or(Vec::new(), |all| all.iter().map(|metric| metric["value"].clone()).collect())
+}
+
+/// Batches may be written down in one form and moved into the histories later: whoever reads meets the histories.
+async fn what_is_logged_is_in_its_history_at_once_and_once(server: Server) {
+    let (experiment, run) = server.run().await;
+    let (_, other) = server.run().await;
+    for step in 0..150 {
+        log(&server, &run, "a", &[(step as f64, 10 + step, step), (0.5, 10 + step, step)]).await;
+        log(&server, &other, "a", &[(-1.0, 1, step)]).await;
+        if step % 50 == 0 {
+            assert_eq!(values(&server, &run, "a").await.len() as i64, 2 * (step + 1));
+        }
+    }
+    // The same again, a retry of a client that has heard no answer.
+    log(&server, &run, "a", &[(149.0, 159, 149), (0.5, 159, 149)]).await;
+    let special = json!([{"key": "n", "value": "NaN", "timestamp": 1}, {"key": "n", "value": "Infinity", "timestamp": 2},
+        {"key": "n", "value": 1e-310, "timestamp": 3}, {"key": "n", "value": -0.1, "timestamp": 4}]);
+    server.done("runs/log-batch", json!({"run_id": run, "metrics": special})).await;
+    assert_eq!(values(&server, &run, "a").await.len(), 300);
+    let found = values(&server, &run, "n").await;
+    assert_eq!(found, [json!("NaN"), json!(f64::MAX), json!(1e-310), json!(-0.1)]);
+    assert_eq!(values(&server, &other, "a").await.len(), 150, "each run has its own");
+    let path = format!("metrics/get-history-bulk?run_id={run}&run_id={other}&metric_key=a");
+    log(&server, &other, "a", &[(-2.0, 2, 200)]).await;
+    assert_eq!(server.get(&path).await.1["metrics"].as_array().unwrap().len(), 451);
+    log(&server, &other, "late", &[(-2.0, 2, 200)]).await;
+    let path = format!("metrics/get-history-bulk-interval?run_ids={other}&metric_key=late");
+    assert_eq!(server.get(&path).await.1["metrics"].as_array().unwrap().len(), 1);
+    // What nobody has read is there after the next start.
+    log(&server, &run, "unread", &[(7.0, 1, 0)]).await;
+    let server = server.start_again().await;
+    assert_eq!(values(&server, &run, "unread").await, [json!(7.0)]);
+    let search = json!({"experiment_ids": [experiment], "filter": "metrics.unread = 7"});
+    assert_eq!(server.done("runs/search", search).await["runs"].as_array().unwrap().len(), 1);
+}
+
+async fn a_run_whose_metrics_just_arrived_can_be_deleted_for_good(server: Server) {
+    let (_, run) = server.run().await;
+    log(&server, &run, "a", &[(1.0, 1, 0)]).await;
+    server.done("runs/delete", json!({ "run_id": run })).await;
+    // As a program does it that does not know of batches which wait to be moved.
+    let mut tx = server.db.begin().await.unwrap();
+    for table in ["latest_metrics", "metrics", "params", "run_tags", "runs"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE run_id = $1"), fishy_db::args![&run]).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let (status, _) =
+        server.post("runs/log-metric", json!({"run_id": run, "key": "a", "value": 1, "timestamp": 1})).await;
+    assert_eq!(status, 404);
 }
