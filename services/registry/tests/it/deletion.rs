@@ -8,7 +8,7 @@ use fishy_contracts::events::AUDIT_ENTRY;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::server::{On, Server, on_both};
+use crate::server::{On, Server, on_both, settled};
 
 on_both!(
     what_was_deleted_goes_with_its_files,
@@ -144,6 +144,7 @@ async fn what_was_deleted_goes_with_its_files(server: Server) {
     assert_eq!(names(&purged), [(json!("run"), json!(deleted))]);
     check_consistent(&server).await;
 
+    settled(&server.db).await;
     assert_eq!(
         (count(&server, "runs").await, count(&server, "datasets").await, count(&server, "metrics").await),
         (1, 1, 1)

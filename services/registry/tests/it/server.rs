@@ -16,7 +16,7 @@ use fishy_bus::Bus;
 use fishy_config::{Config, Secret};
 use fishy_contracts::{GovernanceClient, RegistryClient};
 use fishy_core::{Env, Event, ManualClock, SequentialIds};
-use fishy_db::{Db, DbOptions, Engine, OUTBOX};
+use fishy_db::{Db, DbOptions, Engine, OUTBOX, args};
 use fishy_http::{Guard, ServiceClient, ServiceSlot};
 use fishy_registry::{Deps, MIGRATIONS, Running, start};
 use http_body_util::BodyExt;
@@ -29,6 +29,17 @@ pub type Allowed = Arc<AtomicI64>;
 
 /// The names of models that governance was asked about.
 pub type Asked = Arc<Mutex<Vec<String>>>;
+
+/// Waits until all measurements that arrived lie in their histories.
+pub async fn settled(db: &Db) {
+    for _ in 0..500 {
+        if db.query("SELECT seq FROM metric_arrivals LIMIT 1", args![]).await.unwrap().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("measurements that arrived are still not in their histories");
+}
 
 pub struct Server {
     pub router: Router,

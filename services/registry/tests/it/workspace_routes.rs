@@ -9,7 +9,7 @@ use fishy_core::time;
 use fishy_db::{Db, args};
 use serde_json::{Value, json};
 
-use crate::server::Server;
+use crate::server::{Server, settled};
 use crate::workspaces::{cleaned, with_workspaces};
 
 /// Whose things are asked for.
@@ -94,13 +94,6 @@ impl Things {
         let metrics = json!([{"key": mark, "value": 1.5, "timestamp": 1, "step": 1}]);
         let params = json!([{"key": mark, "value": mark}]);
         done("runs/log-batch", json!({"run_id": run, "metrics": metrics, "params": params})).await;
-        // Its history is read, and so nothing is left to be moved into it in the background.
-        send(
-            Method::GET,
-            &format!("/api/2.0/mlflow/metrics/get-history?run_id={run}&metric_key={mark}"),
-            String::new(),
-        )
-        .await;
         let dataset = json!({"name": mark, "digest": "d", "source_type": "local", "source": mark});
         done("runs/log-inputs", json!({"run_id": run, "datasets": [{"dataset": dataset}]})).await;
         let folder = format!("{experiment}/{run}/artifacts");
@@ -718,6 +711,7 @@ async fn dump(db: &Db) -> String {
         "artifact_uploads",
         "imports",
     ];
+    settled(db).await;
     let mut whole = String::new();
     for table in TABLES {
         let mut rows: Vec<String> = db
