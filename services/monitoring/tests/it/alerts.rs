@@ -142,12 +142,13 @@ async fn a_farmer_gets_an_email_for_each_group(on: On) {
     rig.watermark(day(4)).await;
     let second = until("the second e-mail", async || mails.lock().unwrap().get(1).cloned()).await;
     assert!(quoted_printable(&second).contains("OVER: Probe of pen 7"), "{second}");
-    let form = until("both webhooks", async || Some(hook.bodies()).filter(|bodies| bodies.len() == 2)).await;
-    assert_eq!(
-        (&form[0]["version"], &form[0]["status"], &form[1]["status"]),
-        (&json!("4"), &json!("firing"), &json!("resolved"))
-    );
-    assert_eq!(form[0]["alerts"][0]["fingerprint"], form[1]["alerts"][0]["fingerprint"]);
+    // At least once: a webhook whose answer came late may come again.
+    let is_over = |body: &Value| body["status"] == "resolved";
+    let form =
+        until("the webhook of the end", async || Some(hook.bodies()).filter(|all| all.iter().any(is_over))).await;
+    assert_eq!((&form[0]["version"], &form[0]["status"]), (&json!("4"), &json!("firing")));
+    let over = form.iter().find(|body| is_over(body)).unwrap();
+    assert_eq!(form[0]["alerts"][0]["fingerprint"], over["alerts"][0]["fingerprint"]);
     assert_eq!(form[0]["commonLabels"]["series"], "7");
     rig.end().await;
 }
