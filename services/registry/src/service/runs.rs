@@ -305,7 +305,7 @@ impl Registry {
         for run_id in run_ids {
             let (first_step, last_step) = bounds;
             let span = Span { run_id, key, first_step, last_step };
-            found.extend(chart::thinned(&mut &self.db, span, count).await?);
+            found.extend(chart::thinned(&self.db, span, count).await?);
         }
         Ok(found)
     }

@@ -1,9 +1,8 @@
 //! Histories thinned for charts, without reading all of them.
 
 use fishy_core::Result;
-use fishy_db::{Row, args};
+use fishy_db::{Db, Engine, Row, args};
 
-use super::Read;
 use super::metrics::metric_of;
 use crate::domain::records::Metric;
 
@@ -35,37 +34,37 @@ enum Axis {
 /// They are cut into `count` buckets, and the first point of each stands for it. The buckets have one number of points
 /// where there are few, as with MLflow; where there are many they are of one width in steps, which is the same when each
 /// step has its point, or in time when most of the points are of few steps.
-pub(crate) async fn thinned(read: &mut impl Read, span: Span<'_>, count: i64) -> Result<Vec<Metric>> {
+pub(crate) async fn thinned(db: &Db, span: Span<'_>, count: i64) -> Result<Vec<Metric>> {
     let Span { run_id, key, first_step, last_step } = span;
     let sql = format!("SELECT COUNT(*) AS n FROM (SELECT 1 {OF_SPAN} LIMIT $5) p");
     let args = args![run_id, key, first_step, last_step, RANKED + 1];
-    let points = read.row(&sql, args).await?.map_or(Ok(0), |row| row.get("n"))?;
+    let points = db.query_opt(&sql, args).await?.map_or(Ok(0), |row| row.get("n"))?;
     if points <= RANKED {
-        return ranked(read, span, count, points).await;
+        return ranked(db, span, count, points).await;
     }
-    if let Some(found) = spread(read, span, count, Axis::Step).await? {
+    if let Some(found) = spread(db, span, count, Axis::Step).await? {
         return Ok(found);
     }
     // Time knows no bounds of steps.
     if (first_step, last_step) == (i64::MIN, i64::MAX)
-        && let Some(found) = spread(read, span, count, Axis::Time).await?
+        && let Some(found) = spread(db, span, count, Axis::Time).await?
     {
         return Ok(found);
     }
     let sql = format!("SELECT COUNT(*) AS n {OF_SPAN}");
     let args = args![run_id, key, first_step, last_step];
-    let points = read.row(&sql, args).await?.map_or(Ok(0), |row| row.get("n"))?;
-    ranked(read, span, count, points).await
+    let points = db.query_opt(&sql, args).await?.map_or(Ok(0), |row| row.get("n"))?;
+    ranked(db, span, count, points).await
 }
 
 /// By rank: the first `points % count` buckets have one point more than the others.
-async fn ranked(read: &mut impl Read, span: Span<'_>, count: i64, points: i64) -> Result<Vec<Metric>> {
+async fn ranked(db: &Db, span: Span<'_>, count: i64, points: i64) -> Result<Vec<Metric>> {
     const IN_ORDER: &str = "ORDER BY step, timestamp, value, is_nan";
     let Span { run_id, key, first_step, last_step } = span;
     let mut found = if points <= count {
         let sql = format!("SELECT key, value, timestamp, step, is_nan {OF_SPAN} {IN_ORDER} LIMIT $5");
         let args = args![run_id, key, first_step, last_step, count];
-        points_of(run_id, &read.rows(&sql, args).await?)?
+        points_of(run_id, &db.query(&sql, args).await?)?
     } else {
         let (size, larger) = (points / count, points % count);
         let sql = format!(
@@ -74,20 +73,20 @@ async fn ranked(read: &mut impl Read, span: Span<'_>, count: i64, points: i64) -
              ) p WHERE CASE WHEN place < $5 THEN place % ($6 + 1) = 0 ELSE (place - $5) % $6 = 0 END {IN_ORDER}"
         );
         let args = args![run_id, key, first_step, last_step, larger * (size + 1), size];
-        points_of(run_id, &read.rows(&sql, args).await?)?
+        points_of(run_id, &db.query(&sql, args).await?)?
     };
     let sql = format!(
         "SELECT key, value, timestamp, step, is_nan {OF_SPAN} \
          ORDER BY step DESC, timestamp DESC, value DESC, is_nan DESC LIMIT 1"
     );
-    let last = read.row(&sql, args![run_id, key, first_step, last_step]).await?;
+    let last = db.query_opt(&sql, args![run_id, key, first_step, last_step]).await?;
     end_with(&mut found, points_of(run_id, last.as_slice())?.pop(), count);
     Ok(found)
 }
 
 /// At `count` places of one distance on an axis, each of which is looked up; `None` where the points are so uneven that
 /// most of the places find the same ones.
-async fn spread(read: &mut impl Read, span: Span<'_>, count: i64, axis: Axis) -> Result<Option<Vec<Metric>>> {
+async fn spread(db: &Db, span: Span<'_>, count: i64, axis: Axis) -> Result<Option<Vec<Metric>>> {
     let Span { run_id, key, first_step, last_step } = span;
     let (column, bounds) = match axis {
         Axis::Step => ("step", (first_step, last_step)),
@@ -97,13 +96,20 @@ async fn spread(read: &mut impl Read, span: Span<'_>, count: i64, axis: Axis) ->
         "SELECT (SELECT MIN({column}) FROM metrics WHERE run_id = $1 AND key = $2 AND {column} >= $3) AS first, \
          (SELECT MAX({column}) FROM metrics WHERE run_id = $1 AND key = $2 AND {column} <= $4) AS last"
     );
-    let Some(ends) = read.row(&sql, args![run_id, key, bounds.0, bounds.1]).await? else { return Ok(None) };
+    let Some(ends) = db.query_opt(&sql, args![run_id, key, bounds.0, bounds.1]).await? else { return Ok(None) };
     let (Some(first), Some(last)) = (ends.get::<Option<i64>>("first")?, ends.get::<Option<i64>>("last")?) else {
         return Ok(None);
     };
     let Some(width) = last.checked_sub(first).and_then(|distance| distance.checked_add(1)).filter(|w| *w >= count)
     else {
         return Ok(None);
+    };
+    let of_place = format!("m.run_id = $1 AND m.key = $2 AND m.{column} >= p.place AND m.{column} <= p.place");
+    // Without statistics PostgreSQL would read the whole history and compare each point with each place: a limit of its own
+    // makes it look up one place after the other.
+    let at_place = match db.engine() {
+        Engine::Sqlite => format!("metrics m WHERE {of_place}"),
+        Engine::Postgres => format!("LATERAL (SELECT * FROM metrics m WHERE {of_place} LIMIT $8) m"),
     };
     // As by rank, if each place had one point. Where a place is found by an equation, SQLite reads the whole history for
     // each, out of the primary key, which has all columns.
@@ -112,12 +118,11 @@ async fn spread(read: &mut impl Read, span: Span<'_>, count: i64, axis: Axis) ->
          places(place) AS (SELECT (SELECT MIN(m.{column}) FROM metrics m WHERE m.run_id = $1 AND m.key = $2 \
            AND m.{column} >= $3 + n * $6 + CASE WHEN n < $7 THEN n ELSE $7 END) FROM n \
            UNION SELECT CAST($4 AS BIGINT)) \
-         SELECT m.key, m.value, m.timestamp, m.step, m.is_nan FROM places p CROSS JOIN metrics m \
-         WHERE m.run_id = $1 AND m.key = $2 AND m.{column} >= p.place AND m.{column} <= p.place LIMIT $8"
+         SELECT m.key, m.value, m.timestamp, m.step, m.is_nan FROM places p CROSS JOIN {at_place} LIMIT $8"
     );
     let most = (count + 1) * SHARED;
     let args = args![run_id, key, first, last, count, width / count, width % count, most];
-    let rows = read.rows(&sql, args).await?;
+    let rows = db.query(&sql, args).await?;
     if rows.len() as i64 >= most {
         return Ok(None);
     }
@@ -135,7 +140,7 @@ async fn spread(read: &mut impl Read, span: Span<'_>, count: i64, axis: Axis) ->
         Axis::Step => found.last().cloned(),
         Axis::Time => {
             let sql = "SELECT key, value, timestamp, step, is_nan FROM latest_metrics WHERE run_id = $1 AND key = $2";
-            points_of(run_id, read.row(sql, args![run_id, key]).await?.as_slice())?.pop()
+            points_of(run_id, db.query_opt(sql, args![run_id, key]).await?.as_slice())?.pop()
         }
     };
     found.dedup_by_key(|metric| match axis {
